@@ -1,0 +1,137 @@
+"""`AdminBlueprint`: what an endpoint file says about itself. An endpoint file imports nothing else of the web."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from flask import Response
+from flask_smorest import Blueprint
+from marshmallow import Schema, validate
+
+from lmcache_admin import fields
+from lmcache_admin.declaration import LANES, ROLES, Declaration
+from lmcache_admin.parsing import ContractParser
+from lmcache_admin.rendering import STYLES, render
+
+__all__ = ["AdminBlueprint", "Schema", "fields", "validate"]
+
+P = ParamSpec("P")
+View = TypeVar("View", bound=Callable[..., Any])
+
+#: What every route may answer besides its own statuses; `/openapi.json` says so for each.
+_ERRORS = {
+    "403": "The caller's role, Host or Origin does not allow this.",
+    "422": "A parameter has the wrong type; `errors` says which.",
+    "500": "The operation failed; `error` and `message` say how.",
+    "503": "The host lacks what this needs, or the lane is full (`Retry-After`).",
+    "504": "The host did not answer in time.",
+}
+
+
+class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
+    """A blueprint whose routes declare operation, role and lane.
+
+    Args:
+        name: The feature's noun.
+        style: Rendering of results: `pretty`, `compact`, `text`, `pretty_text`, `pretty_any`.
+        unavailable: Wording of the 503 when the host lacks something; `{path}` is the request's path.
+        kinds: Process kinds that serve this file (`engine`, `controller`, `gateway`); None: the category's.
+        failure: Form of an unexpected failure: `error` (`{"error", "message"}`) or `detail`.
+    """
+
+    ARGUMENTS_PARSER = ContractParser()
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        style: str = "compact",
+        unavailable: str = "{path} API is unavailable",
+        kinds: Collection[str] | None = None,
+        failure: str = "error",
+        description: str = "",
+    ) -> None:
+        super().__init__(name, name, description=description)
+        self.kinds = kinds
+        self._defaults = {"style": style, "unavailable": unavailable, "failure": failure}
+
+    def get(self, path: str, **declared: Any) -> Callable[[View], View]:  # type: ignore[override]
+        """Declare a view that reads; see `Declaration` for the keywords."""
+        return self._route("GET", path, declared)
+
+    def post(self, path: str, **declared: Any) -> Callable[[View], View]:  # type: ignore[override]
+        """Declare a view that acts; see `Declaration` for the keywords."""
+        return self._route("POST", path, declared)
+
+    def put(self, path: str, **declared: Any) -> Callable[[View], View]:  # type: ignore[override]
+        """Declare a view that sets something; see `Declaration` for the keywords."""
+        return self._route("PUT", path, declared)
+
+    def delete(self, path: str, **declared: Any) -> Callable[[View], View]:  # type: ignore[override]
+        """Declare a view that removes something; see `Declaration` for the keywords."""
+        return self._route("DELETE", path, declared)
+
+    def arguments(self, schema: type[Schema] | Schema, *, location: str, **options: Any) -> Callable[[View], View]:
+        """Hand the view what `schema` makes of the request's `query` or `json`."""
+        decorate: Callable[[View], View] = super().arguments(schema, location=location, **options)
+        return decorate
+
+    def _route(self, method: str, path: str, declared: Mapping[str, Any]) -> Callable[[View], View]:
+        declaration = _checked(Declaration(**{**self._defaults, **declared}), f"{method} {path}")
+
+        def decorate(view: View) -> View:
+            answer = _answering(view, declaration)
+            self.add_url_rule(
+                path,
+                f"{view.__name__}_{method.lower()}",
+                answer,
+                methods=[method],
+                provide_automatic_options=False,
+            )
+            return view
+
+        return decorate
+
+
+def _checked(declaration: Declaration, route: str) -> Declaration:
+    for value, allowed, what in (
+        (declaration.role, ROLES, "role"),
+        (declaration.lane, LANES, "lane"),
+        (declaration.style, tuple(STYLES), "style"),
+        (declaration.failure, ("error", "detail"), "failure"),
+    ):
+        if value not in allowed:
+            raise TypeError(f"{route}: {what}={value!r} is not one of {', '.join(allowed)}")
+    return declaration
+
+
+def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, Response]:
+    @wraps(view)
+    def answer(*args: P.args, **kwargs: P.kwargs) -> Response:
+        result = view(*args, **kwargs)
+        body, status = result if isinstance(result, tuple) else (result, 200)
+        if declaration.redacted:
+            body = fields.redactor().mask(body)
+        return render(body, declaration.style, status)
+
+    answer.declaration = declaration  # type: ignore[attr-defined]
+    answer._apidoc = _documented(view, declaration)  # type: ignore[attr-defined]
+    return answer
+
+
+def _documented(view: Callable[..., Any], declaration: Declaration) -> dict[str, Any]:
+    docs: dict[str, Any] = deepcopy(getattr(view, "_apidoc", {}))
+    content = {STYLES[declaration.style][1].partition(";")[0]: {}}
+    docs["manual_doc"] = {
+        "x-operation": declaration.operation,
+        "x-role": declaration.role,
+        "x-lane": declaration.lane,
+        "responses": {
+            "200": {"description": "Done.", "content": content},
+            **{status: {"description": text} for status, text in _ERRORS.items()},
+        },
+    }
+    return docs

@@ -1,0 +1,51 @@
+"""What a route says about itself: the facts that gate, lanes, errors, OpenAPI and listings are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Roles in rising order; each may do what those before it may.
+ROLES = ("viewer", "operator", "admin")
+#: Lanes: `light` never calls the host, `read` is one quick call on it, `change` changes something, `job` is long work.
+LANES = ("light", "read", "change", "job")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One route's facts.
+
+    Args:
+        operation: What it does, to follow "Failed to".
+        role: The least role that may call it.
+        lane: One of `LANES`.
+        style: How a result is rendered, see `rendering`.
+        quick: Whether it is short enough to be answered without a thread of its own.
+        changes_if: Query parameters whose presence makes a read a change (and asks for the role operator).
+        switch: Name of the setting that has to be true for this to exist; otherwise `switched_off` is answered.
+        switched_off: Text of the 404 while `switch` is false.
+        unavailable: Wording of 503, with `{path}`.
+        failure: Form of an unexpected failure: `error` or `detail`.
+        exception_type: Whether an unexpected failure names its exception's type.
+    """
+
+    operation: str
+    role: str
+    lane: str
+    style: str = "compact"
+    quick: bool = False
+    changes_if: tuple[str, ...] = ()
+    switch: str | None = None
+    switched_off: str = ""
+    unavailable: str = "{path} API is unavailable"
+    failure: str = "error"
+    exception_type: bool = False
+    redacted: bool = False
+
+    @property
+    def error_style(self) -> str:
+        """Style of error bodies that are objects: a text route still answers objects as JSON."""
+        return self.style if self.style in ("pretty", "compact") else "compact"
+
+
+#: A plain Flask view of an operator's, which declares nothing.
+UNDECLARED = Declaration(operation="serve this route", role="admin", lane="change")

@@ -1,0 +1,188 @@
+"""Failures as exceptions that carry the facts, and the one place that turns them into answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, current_app, request
+from werkzeug.exceptions import HTTPException
+
+from lmcache_admin.declaration import UNDECLARED, Declaration
+from lmcache_admin.rendering import render
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+logger = logging.getLogger(__name__)
+
+
+class Failure(Exception):
+    """An answer that is not a success.
+
+    Args:
+        status: HTTP status.
+        body: What the client reads: an object, or text where the contract has text.
+        headers: Further headers, such as `Retry-After`.
+    """
+
+    def __init__(self, status: int, body: Mapping[str, Any] | str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(body)
+        self.status = status
+        self.body = body
+        self.headers = dict(headers or {})
+
+    def answer(self, declaration: Declaration) -> Mapping[str, Any] | str:
+        """The body in the wording of the route that failed."""
+        return self.body
+
+
+class Invalid(Failure):
+    """400: the request cannot be carried out as it was put."""
+
+    def __init__(self, error: str, message: str | None = None) -> None:
+        super().__init__(400, {"error": error} if message is None else {"error": error, "message": message})
+
+
+class Forbidden(Failure):
+    """403: the caller may not do this."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(403, {"error": "Forbidden", "message": message})
+
+
+class Detail(Failure):
+    """An answer in the form `{"detail": text}`, which the contract has for the controller and for chunk loading."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(status, {"detail": text})
+
+
+class Unavailable(Failure):
+    """503: the part of the host that this needs is not there; the route's blueprint supplies the wording."""
+
+    def __init__(self, message: str | None = "LMCache engine not configured.") -> None:
+        super().__init__(503, {"error": "Unavailable", "message": message or ""})
+        self.message = message
+
+    def answer(self, declaration: Declaration) -> Mapping[str, Any] | str:
+        error = declaration.unavailable.format(path=request.path)
+        if declaration.failure == "detail":
+            return {"detail": error}
+        return {"error": error} if self.message is None else {"error": error, "message": self.message}
+
+
+class BadAnswer(Failure):
+    """502: the host answered something that its interface does not allow.
+
+    Args:
+        call: The call on the host, such as `is_frozen()`.
+        got: What it answered.
+        expected: What is allowed.
+    """
+
+    def __init__(self, call: str, got: object, expected: str) -> None:
+        super().__init__(502, {"error": "Bad answer"})
+        self.text = f"{call} answered a {type(got).__name__}, expected {expected}"
+
+    def answer(self, declaration: Declaration) -> Mapping[str, Any] | str:
+        return {"error": f"Failed to {declaration.operation}", "message": self.text}
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Give `app` the handlers that make every failure an answer in the service's forms."""
+    app.register_error_handler(Failure, _failure)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def declaration_of_request() -> Declaration:
+    """What the endpoint file says of the route that is being served."""
+    rule = request.url_rule
+    view = current_app.view_functions.get(rule.endpoint) if rule else None
+    declaration: Declaration = getattr(view, "declaration", UNDECLARED)
+    return declaration
+
+
+def _failure(failure: Failure) -> Response:
+    declaration = declaration_of_request()
+    body = failure.answer(declaration)
+    style = "text" if isinstance(body, str) else declaration.error_style
+    return render(_masked(body), style, failure.status, failure.headers)
+
+
+def _http_error(error: HTTPException) -> Response:
+    if error.code in (404, 405) and (redirect := _without_trailing_slash()):
+        return redirect
+    if error.response is not None:
+        return Response.force_type(error.response)
+    code = error.code or 500
+    body: dict[str, Any] = {"error": error.name, "message": _explain(code, error), "detail": error.name}
+    data = getattr(error, "data", None) or {}
+    if "messages" in data:
+        body = {"error": "Invalid parameters", "message": _first_reason(data["messages"]), "errors": data["messages"]}
+    headers = {k: v for k, v in error.get_headers() if k.lower() not in ("content-type", "content-length")}
+    return render(_masked(body), "compact", code, {**headers, **(data.get("headers") or {})})
+
+
+def _explain(code: int, error: HTTPException) -> str:
+    if code == 404:
+        return f"No route {request.path!r}; GET /blueprints lists the routes."
+    if code == 405:
+        methods = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+        return f"{request.method} is not allowed for {request.path!r}; allowed: {methods or 'nothing'}."
+    if code == 413:
+        return f"The body is too large; allowed: {current_app.config['MAX_CONTENT_LENGTH']} bytes."
+    return error.description or error.name
+
+
+def _first_reason(messages: Mapping[str, Any]) -> str:
+    """The first fault of a webargs error table as one line, such as `query.worker_id: Not a valid integer.`"""
+    path, node = [], messages
+    while isinstance(node, Mapping) and node:
+        key, node = next(iter(node.items()))
+        path.append(str(key))
+    reason = node[0] if isinstance(node, list) and node else node
+    return f"{'.'.join(path)}: {reason}"
+
+
+def _without_trailing_slash() -> Response | None:
+    """The 307 of the contract for a path with one slash too many, as a relative address."""
+    path = request.path
+    bare = path.rstrip("/")
+    if not bare or bare == path or path.startswith("//"):
+        return None
+    adapter = current_app.create_url_adapter(request)
+    if adapter is None or not adapter.allowed_methods(bare):
+        return None
+    response = Response(status=307)
+    response.autocorrect_location_header = False
+    query = request.query_string.decode("latin-1")
+    response.headers["Location"] = bare + (f"?{query}" if query else "")
+    del response.headers["Content-Type"]
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    declaration = declaration_of_request()
+    logger.error("%s %r failed", request.method, request.path, exc_info=error)
+    text = _text_of(error)
+    if declaration.failure == "detail":
+        return render(_masked({"detail": text}), declaration.error_style, 500)
+    body = {"error": f"Failed to {declaration.operation}", "message": text}
+    if declaration.exception_type:
+        body |= {"message": text or f"Exception type: {type(error).__name__}", "exception_type": type(error).__name__}
+    return render(_masked(body), declaration.error_style, 500)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a foreign exception's own __str__ may raise anything
+        return type(error).__name__
+
+
+def _masked(body: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
+    masked: Mapping[str, Any] | str = current_app.extensions["lmcache_admin"].redactor.mask(body)
+    return masked

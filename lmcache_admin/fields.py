@@ -1,0 +1,81 @@
+"""marshmallow's fields, and the value types of the contract."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow.fields import Dict, Field, Float, List, Nested, Raw, String
+from marshmallow.validate import Range
+
+from lmcache_admin.errors import Invalid
+
+__all__ = [
+    "Boolean", "Dict", "Field", "Float", "Integer", "List", "Nested", "Range", "Raw", "String", "Text",
+    "comma_list", "token_range",
+]
+
+_INTEGER = re.compile(r"\s*[+-]?\d+(?:_\d+)*(?:\.0+)?\s*", re.ASCII)
+_TRUE = frozenset(("1", "t", "true", "y", "yes", "on"))
+_FALSE = frozenset(("0", "f", "false", "n", "no", "off"))
+#: Most tokens that one request may invent (requirement S48).
+MAX_TOKENS = 1_000_000
+
+
+class Integer(Field[int]):
+    """A whole number as the contract reads it: blanks around, `+1`, `1_0` and `1.0` are fine, `1e3` and `0x1` are not."""
+
+    default_error_messages = {"invalid": "{input!r} is not an integer."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
+            return int(value.partition(".")[0].strip())
+        if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+            return int(value)
+        raise self.make_error("invalid", input=value)
+
+
+class Boolean(Field[bool]):
+    """A switch as the contract reads it, in any letter case: `1 t true y yes on` or `0 f false n no off`."""
+
+    default_error_messages = {"invalid": "{input!r} is not a boolean; allowed: true, false, 1, 0, yes, no, on, off, t, f, y, n."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        text = value.lower() if isinstance(value, str) else value
+        if value is True or (isinstance(text, str) and text in _TRUE):
+            return True
+        if value is False or (isinstance(text, str) and text in _FALSE):
+            return False
+        raise self.make_error("invalid", input=value)
+
+
+class Text(String):
+    """A text; an empty one counts as absent in every endpoint of the contract that takes one."""
+
+
+def comma_list(text: str | None) -> list[str] | None:
+    """Split a comma list without trimming; None where the contract counts it as absent."""
+    return text.split(",") if text else None
+
+
+def token_range(text: str | None) -> range:
+    """Read `tokens_mock=start,end` as the tokens start … end-1.
+
+    Raises:
+        Invalid: Absent, malformed, empty, or more than `MAX_TOKENS` tokens.
+    """
+    if not text:
+        raise Invalid("Missing parameters", "Must specify either tokens_input or tokens_mock")
+    try:
+        parts = text.split(",")
+        if len(parts) != 2:
+            raise ValueError("tokens_mock must contain exactly 2 numbers")
+        start, end = int(parts[0]), int(parts[1])
+        if start >= end:
+            raise ValueError("start must be less than end")
+        if end - start > MAX_TOKENS:
+            raise ValueError(f"{end - start} tokens asked, at most {MAX_TOKENS} allowed")
+    except ValueError as error:
+        raise Invalid("Invalid tokens_mock format", f"tokens_mock must be 'start,end': {error}") from None
+    return range(start, end)

@@ -1,0 +1,137 @@
+"""The host surface as types: one narrow protocol for each part that we call (contract, host surface)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+class StorageManager(Protocol):
+    """The backends of an engine, in search order."""
+
+    def list_backends(self) -> Mapping[str, str]:
+        """Return backend name -> class name."""
+
+    def close_backend(self, name: str, /) -> bool:
+        """Close a backend; False if there is none of that name."""
+
+    def create_backends(self) -> Mapping[str, str]:
+        """Create what the configuration names and is missing; return what is new."""
+
+    def recreate_backend(self, name: str, /) -> Mapping[str, str]:
+        """Close and create a backend; KeyError if there is none of that name."""
+
+    def get_all_backend_names(self) -> Sequence[str]:
+        """Return the names of all backends."""
+
+    def get_bypassed_backends(self) -> Sequence[str]:
+        """Return the names of those that are left out of contains, put and get."""
+
+    def is_backend_bypassed(self, name: str, /) -> bool:
+        """Tell whether a backend is bypassed."""
+
+    def set_backend_bypass(self, name: str, bypassed: bool, /) -> None:
+        """Set or lift a bypass."""
+
+
+class Mask(Protocol):
+    """What `retrieve` answers: true where a token was loaded."""
+
+    def sum(self) -> Any:
+        """Return a scalar array whose `item()` is the number of tokens."""
+
+
+class Engine(Protocol):
+    """The cache engine of a worker."""
+
+    config: Any
+    metadata: Any
+    gpu_connector: Any
+    kvcache_check_log_enabled: bool
+
+    @property
+    def storage_manager(self) -> StorageManager | None:
+        """The backends; None until the engine is initialised."""
+
+    def store(self, tokens: Any, **options: Any) -> Any:
+        """Store the KV of `tokens`; see the contract for the keyword arguments."""
+
+    def retrieve(self, tokens: Any, **options: Any) -> Any:
+        """Load the longest stored prefix of `tokens` into the KV caches."""
+
+    def clear(self, tokens: Any = None, locations: Any = None, request_configs: Any = None) -> int:
+        """Remove chunks of all or of named backends; return the number of tokens."""
+
+    def freeze(self, enabled: bool, /) -> None:
+        """Stop or allow stores."""
+
+    def is_frozen(self) -> bool:
+        """Tell whether stores are stopped."""
+
+    def set_hot_cache(self, enabled: bool, /) -> None:
+        """Switch the memory cache; off drops its content."""
+
+    def is_hot_cache_enabled(self) -> bool:
+        """Tell whether the memory cache is on."""
+
+
+class Manager(Protocol):
+    """Whoever embeds the service: LMCache's manager, ours, or somebody else's."""
+
+    config: Any
+    lmcache_engine_metadata: Any
+
+    @property
+    def lmcache_engine(self) -> Engine | None:
+        """The engine; None in a scheduler."""
+
+    @property
+    def kv_caches(self) -> Mapping[str, Any]:
+        """Layer name -> tensor; empty if there are none."""
+
+    def get_inference_info(self) -> Mapping[str, Any]:
+        """Describe the inference engine."""
+
+
+class Registry(Protocol):
+    """The controller's tree of instances and workers."""
+
+    instances: Mapping[str, Any]
+
+    def get_total_kv_count(self) -> int:
+        """Return the number of keys over all workers."""
+
+    def get_instance(self, instance_id: str, /) -> Any:
+        """Return an instance's node, or None."""
+
+    def get_worker(self, instance_id: str, worker_id: int, /) -> Any:
+        """Return a worker's node, or None."""
+
+
+class PeriodicThreads(Protocol):
+    """The process-wide registry of the host's periodic threads."""
+
+    def get_all(self) -> Sequence[Any]:
+        """Return every registered thread."""
+
+    def get(self, name: str, /) -> Any:
+        """Return one thread, or None."""
+
+    def get_summary(self) -> Mapping[str, Any]:
+        """Return the counts that the contract shows."""
+
+
+class Runtime(Protocol):
+    """What the process around the host offers beside it."""
+
+    def versions(self) -> tuple[str, str]:
+        """Return (version, commit id) of what answers here."""
+
+    def periodic_threads(self) -> PeriodicThreads | None:
+        """Return the registry of periodic threads; None where nothing registers any."""
+
+    def reset_metrics(self) -> None:
+        """Set the host's counters and histograms back."""
+
+    def probes(self, manager: Manager) -> Mapping[str, Any]:
+        """Return check name -> a call that probes that part of the data path and returns (status, message)."""

@@ -1,0 +1,136 @@
+"""Readiness: the data path is probed in the background, and the last results are shown with their age."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: Seconds between probes, and how long one may take before it counts as failed.
+INTERVAL = 10.0
+DEADLINE = 5.0
+
+Probes = Callable[[], Mapping[str, Callable[[], tuple[str, str]]]]
+
+
+@dataclass
+class Check:
+    """The last result of one named check.
+
+    Args:
+        name: A backend's name, or `engine`.
+        status: `ok`, `failed` or `skipped`.
+        message: What was wrong.
+        ended: By `time.monotonic`.
+        duration: Seconds.
+        failures: How many results in a row were failures.
+    """
+
+    name: str
+    status: str
+    message: str
+    ended: float
+    duration: float
+    failures: int
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """As `/readyz` shows it."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "age_seconds": round(now - self.ended, 3),
+            "duration_ms": round(self.duration * 1000, 3),
+            "message": self.message,
+        }
+
+
+class Health:
+    """Runs the probes and remembers what they said; reading never probes.
+
+    Args:
+        engine_state: Returns `absent`, `starting` or `ready`; must not block.
+        needs_engine: Whether a process of this kind and role is failed for want of an engine.
+        probes: Returns check name -> probe; called in the background only.
+        deadline: Seconds after which a probe that has not come back counts as failed.
+    """
+
+    def __init__(
+        self, engine_state: Callable[[], str], needs_engine: bool, probes: Probes, deadline: float = DEADLINE
+    ) -> None:
+        self._engine_state = engine_state
+        self._needs_engine = needs_engine
+        self._probes = probes
+        self._deadline = deadline
+        self._checks: dict[str, Check] = {}
+        self._running: tuple[str, float] | None = None
+        self._probed = False
+        self._lock = threading.Lock()
+
+    def probe(self) -> None:
+        """Run every probe once; one that raises is a failure, one that hangs is seen by its age."""
+        if self._engine_state() != "ready":
+            with self._lock:
+                self._checks.clear()
+                self._probed = True
+            return
+        probes = self._named("probes", self._probes)
+        for name, call in probes.items():
+            self._named(name, call)
+        with self._lock:
+            self._checks = {name: c for name, c in self._checks.items() if name in probes or name == "probes"}
+            self._probed = True
+
+    def _named(self, name: str, call: Callable[[], Any]) -> Any:
+        began = time.monotonic()
+        self._running = (name, began)
+        listing = name == "probes"
+        answer: Any = {}
+        try:
+            answer = call()
+            status, message = ("ok", "") if listing else answer
+        except Exception as error:  # noqa: BLE001 - whatever a host's data path raises is the finding itself
+            status, message = "failed", f"{type(error).__name__}: {error}"
+        self._running = None
+        if not listing or status == "failed":
+            self._keep(name, status, message, began)
+        else:
+            self._checks.pop(name, None)
+        return answer
+
+    def _keep(self, name: str, status: str, message: str, began: float) -> None:
+        with self._lock:
+            before = self._checks.get(name)
+            failures = (before.failures if before else 0) + 1 if status == "failed" else 0
+            now = time.monotonic()
+            self._checks[name] = Check(name, status, message, now, now - began, failures)
+
+    def report(self) -> dict[str, Any]:
+        """Return `{"status", "checks"}` from the last results."""
+        now = time.monotonic()
+        with self._lock:
+            checks = [check.describe(now) for check in self._checks.values()]
+            failures = max((check.failures for check in self._checks.values()), default=0)
+        hanging = self._hanging(now)
+        if hanging:
+            checks = [check for check in checks if check["name"] != hanging["name"]] + [hanging]
+        return {"status": self._status(failures, bool(hanging)), "checks": checks}
+
+    def _hanging(self, now: float) -> dict[str, Any] | None:
+        running = self._running
+        if running is None or now - running[1] <= self._deadline:
+            return None
+        message = f"no answer for {now - running[1]:.1f} s"
+        return {"name": running[0], "status": "failed", "age_seconds": 0.0,
+                "duration_ms": round((now - running[1]) * 1000, 3), "message": message}
+
+    def _status(self, failures: int, hanging: bool) -> str:
+        state = self._engine_state()
+        if state == "absent":
+            return "failed" if self._needs_engine else "ok"
+        if state == "starting" or not (self._probed or hanging):
+            return "starting"
+        if hanging or failures >= 2:
+            return "failed"
+        return "degraded" if failures else "ok"

@@ -1,0 +1,89 @@
+"""Reading requests as the contract has it: the last of repeated scalars counts, JSON is strict."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from flask import Request, abort
+from marshmallow import Schema
+from webargs import core
+from webargs.flaskparser import FlaskParser
+
+_MAX_DEPTH = 64
+
+
+def strict_json(data: bytes, *, constants: bool = False) -> Any:
+    """Read one JSON document and refuse what readers disagree about.
+
+    Args:
+        data: UTF-8, with or without a byte order mark.
+        constants: Whether NaN and the infinities are let through, for a caller that judges them itself.
+
+    Raises:
+        ValueError: Not JSON, a repeated key, NaN, more than 64 levels deep, a lone surrogate.
+    """
+    text = data.decode("utf-8-sig")
+    refuse = None if constants else _refuse_constant
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError(f"nested more than {_MAX_DEPTH} levels deep") from None
+    _check(value, 0)
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is given twice")
+    return found
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"nested more than {_MAX_DEPTH} levels deep")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check(key, depth)
+            _check(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth + 1)
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError("a lone surrogate is not text")
+
+
+class ContractParser(FlaskParser):
+    """webargs' parser with the contract's rules; a body that is no JSON is 422."""
+
+    def load_querystring(self, req: Request, schema: Schema) -> Any:
+        """Return the query with every scalar as its last occurrence."""
+        many = {f.data_key or name for name, f in schema.fields.items() if core.is_multiple(f)}
+        return {key: values if key in many else values[-1] for key, values in req.args.lists()}
+
+    def _raw_load_json(self, req: Request) -> Any:
+        if not core.is_json(req.mimetype):
+            return core.missing
+        data = req.get_data(cache=True)
+        if not data.strip():
+            return core.missing
+        try:
+            return strict_json(data)
+        except ValueError as error:
+            return abort_unprocessable({"json": [f"Not a JSON document: {error}."]})
+
+
+def abort_unprocessable(messages: dict[str, Any]) -> NoReturn:
+    """End the request with 422 and `messages` under `errors`."""
+    try:
+        abort(422)
+    except Exception as error:
+        error.data = {"messages": messages}  # type: ignore[attr-defined]  # where webargs' own errors carry theirs
+        raise

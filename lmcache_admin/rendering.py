@@ -1,0 +1,45 @@
+"""The contract's body styles: pretty and compact JSON, text, and pretty JSON sent as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Response
+
+_JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
+
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_pretty = json.JSONEncoder(indent=2).encode
+_pretty_any = json.JSONEncoder(indent=2, default=str).encode
+
+#: Style name -> (encoder, content type). `pretty_text` prints what JSON has no form for by `str()`, as the contract does.
+STYLES: Mapping[str, tuple[Callable[[Any], str], str]] = {
+    "pretty": (_pretty, _JSON),
+    "compact": (_compact, _JSON),
+    "text": (str, _TEXT),
+    "pretty_text": (_pretty_any, _TEXT),
+    "pretty_any": (_pretty_any, _JSON),
+}
+
+
+def render(body: Any, style: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Make the answer to a request.
+
+    Args:
+        body: Anything that the style can encode; bytes are sent as they are.
+        style: A key of `STYLES`.
+        status: HTTP status.
+        headers: Further headers.
+
+    Raises:
+        TypeError, ValueError: The body has no form in this style (NaN, a cycle, a foreign object).
+    """
+    encode, content_type = STYLES[style]
+    payload = body if isinstance(body, bytes) else encode(body).encode("utf-8", "backslashreplace")
+    response = Response(payload, status, content_type=content_type)
+    if headers:
+        response.headers.update(headers)
+    return response

@@ -1,0 +1,112 @@
+"""Who is calling: the user on the other end of a loopback connection or a Unix socket, and the role that gives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+from typing import Any
+
+from lmcache_admin.declaration import ROLES
+
+_PEERCRED = struct.Struct("3i")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent a request.
+
+    Args:
+        actor: How the audit names them.
+        role: What they may do, or "" for nothing.
+        address: IP address, or `unix`.
+        uid: User id, where the kernel tells.
+    """
+
+    actor: str
+    role: str
+    address: str
+    uid: int | None
+
+    def may(self, role: str) -> bool:
+        """Tell whether this caller's role is `role` or above it."""
+        return bool(self.role) and ROLES.index(self.role) >= ROLES.index(role)
+
+
+def over_unix_socket(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a request came over a Unix socket."""
+    sock = environ.get("lmcache_admin.socket") or environ.get("gunicorn.socket")
+    if sock is not None:
+        return bool(sock.family == socket.AF_UNIX)
+    return not _address(environ)
+
+
+def local_caller(environ: Mapping[str, Any], any_user: bool) -> Caller:
+    """Identify a native client in mode `local`.
+
+    Args:
+        environ: WSGI environment.
+        any_user: Whether every local user may change things (`internal_api_server_local_users: any`).
+    """
+    unix = over_unix_socket(environ)
+    uid = socket_uid(environ) if unix else tcp_uid(environ)
+    ours = uid in (os.getuid(), 0) if uid is not None else not Path("/proc/net/tcp").exists()
+    if unix and ours:
+        role = "admin"
+    else:
+        role = "operator" if ours or any_user else "viewer"
+    return Caller(f"uid {uid}" if uid is not None else "local client", role, _address(environ) or "unix", uid)
+
+
+def socket_uid(environ: Mapping[str, Any]) -> int | None:
+    """Return the user id of the process that opened a Unix socket connection (SO_PEERCRED); None where unknown."""
+    sock = environ.get("lmcache_admin.socket") or environ.get("gunicorn.socket")
+    if sock is None or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    _, uid, _ = _PEERCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size))
+    return int(uid)
+
+
+def tcp_uid(environ: Mapping[str, Any]) -> int | None:
+    """Return the user id that owns the client's end of a loopback TCP connection; None where the kernel does not tell.
+
+    Source: the kernel's `/proc/net/tcp` and `tcp6`: hexadecimal addresses in host byte order, one socket a line.
+    """
+    address, port = _address(environ), environ.get("REMOTE_PORT")
+    if not address or not port:
+        return None
+    for table, local in _kernel_names(address, int(port)):
+        try:
+            lines = Path(table).read_text("ascii").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            cells = line.split()
+            if len(cells) > 7 and cells[1] == local and cells[2].endswith(f":{int(environ['SERVER_PORT']):04X}"):
+                return int(cells[7])
+    return None
+
+
+def _kernel_names(address: str, port: int) -> list[tuple[str, str]]:
+    ip = ip_address(address)
+    if isinstance(ip, IPv4Address):
+        word = f"{int.from_bytes(ip.packed, 'little'):08X}"
+        mapped = f"0000000000000000FFFF0000{word}"
+        return [("/proc/net/tcp", f"{word}:{port:04X}"), ("/proc/net/tcp6", f"{mapped}:{port:04X}")]
+    packed = ip.packed
+    words = "".join(f"{int.from_bytes(packed[i : i + 4], 'little'):08X}" for i in range(0, 16, 4))
+    return [("/proc/net/tcp6", f"{words}:{port:04X}")]
+
+
+def _address(environ: Mapping[str, Any]) -> str:
+    """The client's IP address, or "" over a Unix socket."""
+    address = environ.get("REMOTE_ADDR") or ""
+    try:
+        ip_address(address)
+    except ValueError:
+        return ""
+    return str(address)

@@ -1,0 +1,67 @@
+"""Which names this server answers to, and which pages may ask: against rebinding and foreign pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+
+_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::\d{1,5})?")
+_FETCH = ("HTTP_SEC_FETCH_SITE", "HTTP_SEC_FETCH_MODE", "HTTP_SEC_FETCH_DEST", "HTTP_SEC_FETCH_USER")
+_PROXY = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO",
+          "HTTP_X_FORWARDED_BY", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX", "HTTP_X_FORWARDED_USER")
+
+
+@lru_cache(maxsize=256)
+def host_is_ours(host: str, allowed: Collection[str], loopback_only: bool) -> bool:
+    """Tell whether a Host header names this server.
+
+    Args:
+        host: The header.
+        allowed: Names that the settings list (lower case).
+        loopback_only: Whether other IP literals than loopback ones are refused.
+    """
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    name = (match["six"] or match["name"]).lower()
+    if name == "localhost" or name in allowed:
+        return True
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or not loopback_only
+
+
+def is_browser_borne(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a browser sent this request: what a page makes it send always has one of these."""
+    return "HTTP_ORIGIN" in environ or any(name in environ for name in _FETCH)
+
+
+def is_proxied(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a reverse proxy passed this request on."""
+    return any(name in environ for name in _PROXY)
+
+
+def refusal_of_page(environ: Mapping[str, Any], changes: bool, allowed: Collection[str]) -> str | None:
+    """Say why a browser-borne request is refused, or None.
+
+    Args:
+        environ: WSGI environment.
+        changes: Whether the route would change something.
+        allowed: Origins that the settings list.
+    """
+    origin = environ.get("HTTP_ORIGIN")
+    ours = f"{environ.get('wsgi.url_scheme', 'http')}://{environ.get('HTTP_HOST', '')}"
+    listed = origin is not None and origin in allowed
+    if origin is not None and origin != ours and not listed:
+        return f"The origin {origin!r} is not this server's and is not in internal_api_server_allowed_origins."
+    site = environ.get("HTTP_SEC_FETCH_SITE", "same-origin")
+    if not listed and site != "same-origin" and (changes or site != "none"):
+        return f"A page of another site asked (Sec-Fetch-Site: {site!r})."
+    if changes:
+        return "A change from a browser needs the CSRF token of a page of this service."
+    return None

@@ -1,0 +1,105 @@
+"""One redactor for everything that leaves the process as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MASK = "******"
+
+#: Words in a key that say its value is a secret; whole words, so that `tokens` and `key_count` stay readable.
+_SECRET_WORDS = frozenset(
+    "password passwd passphrase pwd secret secrets token apikey authorization credential credentials cookie "
+    "signature sas dsn".split()
+)
+_SECRET_PAIRS = re.compile(
+    r"(?:api|access|private|secret|signing|session|encryption|auth|account|shared|master|license|ssh|service)[_-]?key"
+    r"|key[_-]?(?:data|base64|pem)|conn(?:ection)?[_-]?str(?:ing)?|client[_-]?secret|webhook[_-]?url|bearer"
+)
+#: Keys that hold one of the words above and still no secret.
+_HARMLESS = re.compile(r"(?:num|max|min|chunk|hit|lookup|retrieve|store|total|prompt)[_-]?.*tokens?|tokens?[_-]?(?:mock|count|file|path|limit)|.*_token_id")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+#: Secrets that are known by their own shape, wherever they stand.
+_SHAPES = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|\b(?:gh[pousr]_|github_pat_|glpat-|hf_|sk-|pk_live_|sk_live_|rk_live_|xox[abprs]-|lmca_|npm_|pypi-|dop_v1_|AIza|ya29\.|AKIA|ASIA|nvapi-|tskey-)[\w.-]{8,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?",
+    re.DOTALL,
+)
+_URL_LOGIN = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)(?P<user>[^\s/@:\"']*):(?P<password>[^\s/@\"']+)@")
+_SCHEME_WORD = re.compile(r"(?i)\b(?P<scheme>bearer|basic)\s+(?P<value>[\w.~+/=-]{8,})")
+#: `name=value`, `name: value`, `"name": "value"` and `--name value` inside a longer text.
+_PAIR = re.compile(
+    r"(?P<name>[\w.-]*[A-Za-z][\w.-]*)(?P<gap>[\"']?\s*[=:]\s*|\s+(?=[^\s-]))"
+    r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;&\"'}\]]+)"
+)
+
+
+class Redactor:
+    """Masks secrets in structures and in text.
+
+    Args:
+        patterns: Further expressions; what they match is masked.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._extra = [re.compile(pattern) for pattern in patterns]
+
+    def mask(self, value: Any, key: str = "") -> Any:
+        """Return `value` with every secret as `******`; keys and types stay. Never raises: what fails is masked whole."""
+        try:
+            return self._mask(value, key)
+        except Exception:  # noqa: BLE001 - whatever goes wrong here, the raw value must not leave
+            return MASK
+
+    def _mask(self, value: Any, key: str) -> Any:
+        if isinstance(value, Mapping):
+            return {name: self._mask(item, str(name)) for name, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self._mask(item, key) for item in value]
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if key and is_secret_name(key) and value not in ("", b""):
+            return MASK
+        return self.mask_text(value) if isinstance(value, str) else value
+
+    def mask_text(self, text: str) -> str:
+        """Return `text` with the secrets inside it masked, also those in JSON that it holds."""
+        if text[:1] in "{[" and (inner := _as_json(text)) is not None:
+            masked = self._mask(inner, "")
+            return text if masked == inner else json.dumps(masked)
+        text = _SHAPES.sub(MASK, text)
+        text = _URL_LOGIN.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
+        text = _SCHEME_WORD.sub(rf"\g<scheme> {MASK}", text)
+        text = _PAIR.sub(_mask_pair, text)
+        for pattern in self._extra:
+            text = pattern.sub(MASK, text)
+        return text
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a key, variable or option of this name holds a secret."""
+    lowered = name.lower()
+    if _HARMLESS.fullmatch(lowered):
+        return False
+    words = {word.lower() for word in _WORD.findall(name)}
+    return bool(words & _SECRET_WORDS) or bool(_SECRET_PAIRS.search(lowered))
+
+
+def _as_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _mask_pair(match: re.Match[str]) -> str:
+    name, gap, value = match["name"], match["gap"], match["value"]
+    option = gap.strip() == "" and match.string[max(0, match.start() - 2) : match.start()].endswith("--")
+    if not is_secret_name(name.strip("-")) or (gap.strip() == "" and not (option or name.startswith("--"))):
+        return match[0]
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{name}{gap}{quote}{MASK}{quote}"

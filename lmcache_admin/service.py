@@ -1,0 +1,46 @@
+"""Service: what one server holds. Two servers in one process share none of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmcache_admin.background import Background
+    from lmcache_admin.host.protocols import Manager, Runtime
+    from lmcache_admin.loader import BlueprintLoader
+    from lmcache_admin.operations.health import Health
+    from lmcache_admin.routes import RouteTable
+    from lmcache_admin.security.audit import Audit
+    from lmcache_admin.security.redaction import Redactor
+    from lmcache_admin.settings import Settings
+
+
+@dataclass
+class Service:
+    """The state of one server, reached through `host.current`.
+
+    Args:
+        settings: Read once, at start.
+        manager: Whoever embeds us, or None.
+        runtime: What the process offers beside the manager.
+        kind: Process kind: `engine`, `controller` or `gateway`.
+        name: Tells the servers of one process apart in metrics: `port 7000`, or the socket's path.
+        audit, redactor, health, background: One each.
+        loader: What was loaded and what was left out.
+        routes: What is served; set when all blueprints are registered.
+        controller: An attached controller manager, or None.
+    """
+
+    settings: Settings
+    manager: Manager | None
+    runtime: Runtime
+    kind: str
+    name: str
+    audit: Audit
+    redactor: Redactor
+    health: Health
+    background: Background
+    loader: BlueprintLoader
+    routes: RouteTable | None = None
+    controller: Any = None

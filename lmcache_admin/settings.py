@@ -1,0 +1,205 @@
+"""The settings of the service: every key declared once, read once at start, frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from lmcache_admin import settings_values as kinds
+from lmcache_admin.settings_error import SettingsError
+from lmcache_admin.settings_keys import (
+    PREFIX,
+    Key,
+    extra_config,
+    read_text,
+    read_value,
+    refuse_unknown,
+    warn_of_unknown,
+)
+from lmcache_admin.settings_values import Kind, is_loopback
+
+__all__ = ["PREFIX", "Settings", "SettingsError", "settings_keys"]
+
+T = TypeVar("T")
+
+_THREADS = MappingProxyType({"light": 2, "read": 8, "change": 4, "job": 4})
+_QUEUES = MappingProxyType({"light": 64, "read": 64, "change": 16, "job": 16})
+_DEADLINES = MappingProxyType({"light": 5.0, "read": 5.0, "change": 60.0, "job": 300.0})
+
+
+def _key(default: T, kind: Kind[T], meaning: str, *, unit: str = "", top: bool = False, name: str = "") -> T:
+    """Declare a setting; mypy holds default and kind to the annotation of the field."""
+    about = {"kind": kind, "meaning": meaning, "unit": unit, "top": top, "name": name, "default": default}
+    field: T = dataclasses.field(default_factory=lambda: default, metadata=about)
+    return field
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one server was told. Made by `from_host` or `from_mapping`; the fields are the declaration."""
+
+    enabled: bool = _key(False, kinds.BOOLEAN, "start the server at all", top=True)
+    host: str = _key("127.0.0.1", kinds.ADDRESS, "address of the TCP listener", top=True)
+    port_start: int = _key(
+        6999, kinds.PORT, "port of the scheduler; worker N listens on this + 1 + N", unit="port", top=True
+    )
+    include_index_list: tuple[int, ...] | None = _key(
+        None, kinds.INDEX_LIST, "only these indexes start (0 scheduler, 1 + N worker N); empty: all", top=True
+    )
+    socket_path_prefix: str | None = _key(
+        None, kinds.SOCKET_PREFIX, "listen on the Unix socket `<prefix>_<port>` instead of TCP", top=True
+    )
+    script_allowed_imports: tuple[str, ...] = _key(
+        (), kinds.NAMES, "modules that a script may import", top=True, name="script_allowed_imports"
+    )
+    run_script_api_enabled: bool = _key(
+        False, kinds.BOOLEAN, "serve `POST /run_script` (no sandbox)", top=True, name="run_script_api_enabled"
+    )
+    auth: str = _key(
+        "local", kinds.choice("local", "off"), "who may call: `local` asks the kernel for the caller's user"
+    )
+    allow_insecure: bool = _key(False, kinds.BOOLEAN, "let `auth: off` listen beyond loopback")
+    local_users: str = _key(
+        "own",
+        kinds.choice("own", "any"),
+        "whose changes `auth: local` accepts: own user and root, or any user",
+    )
+    allowed_hosts: tuple[str, ...] = _key(
+        (), kinds.HOST_NAMES, "names accepted in the Host header besides loopback"
+    )
+    allowed_origins: tuple[str, ...] = _key(
+        (), kinds.ORIGINS, "origins of other sites that may call, also to change"
+    )
+    socket_mode: int = _key(0o600, kinds.MODE, "file mode of the Unix socket")
+    read_only: bool = _key(False, kinds.BOOLEAN, "refuse every change, whoever asks")
+    base_path: str | None = _key(None, kinds.BASE_PATH, "prefix of every link behind a reverse proxy")
+    config_folders: tuple[str, ...] = _key(
+        (),
+        kinds.FOLDERS,
+        "folders that `config_path` of a request may name; empty: that of the settings file",
+    )
+    state_path: str | None = _key(None, kinds.PATH, "folder for job results, profiles and bundles")
+    access_log: bool = _key(True, kinds.BOOLEAN, "one line per request, when log_level is info or lower")
+    log_level: str = _key(
+        "warning",
+        kinds.choice("critical", "error", "warning", "info", "debug", "trace"),
+        "level of the server's own loggers",
+    )
+    lane_threads: Mapping[str, int] = _key(
+        _THREADS, kinds.lanes_of_integers(1, 256, _THREADS), "threads of each lane", unit="threads"
+    )
+    lane_queues: Mapping[str, int] = _key(
+        _QUEUES,
+        kinds.lanes_of_integers(0, 10_000, _QUEUES),
+        "requests that may wait in a lane",
+        unit="requests",
+    )
+    deadlines: Mapping[str, float] = _key(
+        _DEADLINES,
+        kinds.lanes_of_seconds(0.01, 86_400, _DEADLINES),
+        "when a request gets 504",
+        unit="seconds",
+    )
+    blueprint_paths: tuple[str, ...] = _key(
+        (), kinds.FOLDERS, "more folders of category folders with `*_api.py` files"
+    )
+    metrics_host: str | None = _key(
+        None,
+        kinds.OPTIONAL_ADDRESS,
+        "address of a second listener: /metrics, /healthz, /readyz, nothing else",
+    )
+    metrics_port_start: int = _key(
+        6899, kinds.PORT, "port of that listener for the scheduler; worker N: this + 1 + N", unit="port"
+    )
+
+    @classmethod
+    def from_host(cls, config: object, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings of a host: LMCache's configuration, the embedded engine's, or any namespace.
+
+        Args:
+            config: Object with the top-level keys as attributes and `extra_config`; what is absent or None
+                has its default.
+            environ: The environment. LMCache has applied it to its own keys (and after it what vLLM's
+                connector overrides), so there it counts for ours under `extra_config` only.
+
+        Raises:
+            SettingsError: A value or the policy forbids the start.
+        """
+        values = {key.name: getattr(config, key.name, None) for key in settings_keys() if key.top}
+        extra = getattr(config, "extra_config", None)
+        applied = type(config).__module__.partition(".")[0] == "lmcache"
+        return cls._read(values, extra, environ, applied=applied)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings from a parsed file; keys that are not ours are the engine's and pass.
+
+        Raises:
+            SettingsError: A value, an unknown or misplaced key of ours, or the policy forbids the start.
+        """
+        refuse_unknown(values, settings_keys(), top=True)
+        return cls._read(values, values.get("extra_config"), environ, applied=False)
+
+    @classmethod
+    def _read(
+        cls, values: Mapping[str, Any], extra: object, environ: Mapping[str, str], *, applied: bool
+    ) -> Settings:
+        keys = settings_keys()
+        extra = extra_config(extra, {} if applied else environ)
+        refuse_unknown(extra, keys, top=False)
+        warn_of_unknown(environ, keys)
+        read: dict[str, Any] = {}
+        for key in keys:
+            text = None if key.top and applied else environ.get(key.variable)
+            place = values if key.top else extra
+            read[key.field] = read_text(key, text) if text else read_value(key, place.get(key.name))
+        if not read["config_folders"] and environ.get("LMCACHE_CONFIG_FILE"):
+            read["config_folders"] = (os.path.dirname(os.path.abspath(environ["LMCACHE_CONFIG_FILE"])),)
+        settings = cls(**read)
+        if settings.enabled:
+            settings.check_policy()
+        return settings
+
+    def __post_init__(self) -> None:
+        for key in settings_keys():  # whoever makes one by hand gets the same checks
+            object.__setattr__(self, key.field, read_value(key, getattr(self, key.field)))
+
+    def check_policy(self) -> None:
+        """Refuse what would let strangers in: a TCP listener beyond loopback without credentials.
+
+        Raises:
+            SettingsError: It names the host, the key that asks for credentials, and the remedies.
+        """
+        if self.socket_path_prefix is not None or is_loopback(self.host):
+            return
+        if self.auth == "off" and self.allow_insecure:
+            return
+        remedy = f"a loopback address such as 127.0.0.1, or {PREFIX}socket_path_prefix for a Unix socket"
+        if self.auth == "off":
+            remedy += (
+                f", or {PREFIX}allow_insecure: true, which lets everybody who reaches the port in as admin"
+            )
+        else:
+            remedy += f", or {PREFIX}auth: off with {PREFIX}allow_insecure: true, which lets everybody in"
+        raise SettingsError(
+            f"{PREFIX}host",
+            self.host,
+            remedy,
+            reason=f"{PREFIX}auth is {self.auth!r}, which asks nobody who calls",
+        )
+
+
+@functools.cache
+def settings_keys() -> tuple[Key, ...]:
+    """All settings in the order of their declaration."""
+    keys = []
+    for field in dataclasses.fields(Settings):
+        about = dict(field.metadata)
+        about["name"] = about["name"] or PREFIX + field.name
+        keys.append(Key(field=field.name, **about))
+    return tuple(keys)

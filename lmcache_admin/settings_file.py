@@ -1,0 +1,184 @@
+"""The settings file: YAML within limits, read so that nothing in it surprises."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.constructor import SafeConstructor
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from lmcache_admin.settings import settings_keys
+from lmcache_admin.settings_error import SettingsError
+from lmcache_admin.settings_keys import Key
+
+__all__ = ["load_settings_file"]
+
+MAX_BYTES = 1024 * 1024
+MAX_NODES = 10_000
+MAX_DEPTH = 32
+MAX_DIGITS = 64
+
+_ALLOWED = (
+    f"a YAML map of settings, at most {MAX_BYTES // 1024} KiB, {MAX_NODES} nodes and {MAX_DEPTH} levels deep"
+)
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it
+_UNMISTAKABLE = {
+    "tag:yaml.org,2002:bool": re.compile(r"true|false", re.IGNORECASE),
+    "tag:yaml.org,2002:int": re.compile(r"[+-]?(0|[1-9][0-9]*)"),
+    "tag:yaml.org,2002:float": re.compile(r"[+-]?[0-9]+\.[0-9]*(e[+-]?[0-9]+)?", re.IGNORECASE),
+    "tag:yaml.org,2002:null": re.compile(r".*"),
+    "tag:yaml.org,2002:str": re.compile(r".*", re.DOTALL),
+}
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+class _Unfit(Exception):
+    """Why the file is not what is allowed."""
+
+
+def load_settings_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a settings file; an empty one is an empty map, and keys that are not ours are kept as they are.
+
+    Args:
+        path: A YAML file: at most 1 MiB, 10,000 nodes and 32 levels, no aliases, no key twice.
+
+    Raises:
+        SettingsError: The file cannot be read or is something else. For our keys also when YAML reads a plain
+            value as something else than it says (`22:22` is 1342, `no` is false, `010` is 8).
+    """
+    try:
+        text = _text(Path(path))
+        _check_size(text)
+        node = yaml.compose(text, Loader=_Loader)
+        if node is None:
+            return {}
+        _check_nodes(node)
+        _check_top(node)
+        values = SafeConstructor().construct_document(node)
+    except _Unfit as error:
+        raise SettingsError("settings file", str(path), _ALLOWED, reason=str(error)) from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        raise SettingsError("settings file", str(path), _ALLOWED, reason=_reason(error)) from None
+    for key, value in _ours(node):
+        _check_notation(key, value)
+    return dict(values)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _Unfit(getattr(error, "strerror", None) or str(error)) from None
+    if len(data) > MAX_BYTES:
+        raise _Unfit(f"it is larger than {MAX_BYTES // 1024} KiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _Unfit(f"byte {error.start} is not UTF-8") from None
+
+
+def _check_size(text: str) -> None:
+    """Count while parsing, so that a file that is too large or too deep costs little."""
+    nodes = depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise _Unfit(f"{_line(event)}: aliases (*name) are not allowed")
+        if isinstance(event, yaml.NodeEvent):
+            nodes += 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if nodes > MAX_NODES:
+            raise _Unfit(f"it has more than {MAX_NODES} nodes")
+        if depth > MAX_DEPTH:
+            raise _Unfit(f"{_line(event)}: it is more than {MAX_DEPTH} levels deep")
+
+
+def _check_nodes(node: Node) -> None:
+    """Refuse endless numbers, and a key that stands twice in one map (YAML would keep the last, silently)."""
+    if isinstance(node, MappingNode):
+        seen: set[tuple[str, str]] = set()
+        for name, value in node.value:
+            if isinstance(name, ScalarNode):
+                if (name.tag, name.value) in seen:
+                    raise _Unfit(f"{_line(name)}: the key {name.value!r} stands twice")
+                seen.add((name.tag, name.value))
+            _check_nodes(name)
+            _check_nodes(value)
+    elif isinstance(node, SequenceNode):
+        for item in node.value:
+            _check_nodes(item)
+    elif node.tag in _NUMBERS and len(node.value) > MAX_DIGITS:
+        raise _Unfit(f"{_line(node)}: a number has {len(node.value)} digits")
+
+
+def _check_top(node: Node) -> None:
+    if not isinstance(node, MappingNode):
+        raise _Unfit("it holds a list" if isinstance(node, SequenceNode) else "it holds a single value")
+    for name, _ in node.value:
+        if name.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+            raise _Unfit(f"{_line(name)}: a key is no text")
+
+
+def _ours(node: Node) -> Iterator[tuple[Key, Node]]:
+    """The values of our keys, at the top level and under `extra_config`."""
+    known = {key.name: key for key in settings_keys()}
+    for name, value in node.value:
+        if name.value == "extra_config" and isinstance(value, MappingNode):
+            for inner, item in value.value:
+                if inner.value in known:
+                    yield known[inner.value], item
+        elif name.value in known:
+            yield known[name.value], value
+
+
+def _check_notation(key: Key, node: Node) -> None:
+    """Refuse a plain scalar that YAML reads as something else than its text says."""
+    if isinstance(node, SequenceNode):
+        for item in node.value:
+            _check_notation(key, item)
+    elif isinstance(node, MappingNode):
+        for _, item in node.value:
+            _check_notation(key, item)
+    elif not _unmistakable(node) and not key.kind.notation(node.value):
+        read = SafeConstructor().construct_document(node)
+        raise SettingsError(
+            key.name,
+            _Plain(node.value),
+            key.kind.allowed,
+            reason=f"YAML reads it as {read!r}; quotes make it a text",
+        )
+
+
+def _unmistakable(node: Node) -> bool:
+    pattern = _UNMISTAKABLE.get(node.tag)
+    return pattern is not None and pattern.fullmatch(node.value) is not None
+
+
+class _Plain(str):
+    """A text that an error shows without quotes, as it stands in the file."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error)
+
+
+def _line(place: Node | yaml.Event) -> str:
+    return f"line {place.start_mark.line + 1}" if place.start_mark is not None else "somewhere"

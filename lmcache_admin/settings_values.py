@@ -1,0 +1,290 @@
+"""Value kinds of the settings: how a value is read from a file or the environment, and what is allowed."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+__all__ = [
+    "ADDRESS",
+    "BASE_PATH",
+    "BOOLEAN",
+    "FOLDERS",
+    "HOST_NAMES",
+    "INDEX_LIST",
+    "LANES",
+    "MODE",
+    "NAMES",
+    "OPTIONAL_ADDRESS",
+    "ORIGINS",
+    "PATH",
+    "PORT",
+    "SOCKET_PREFIX",
+    "Kind",
+    "NotAllowed",
+    "choice",
+    "is_loopback",
+    "lanes_of_integers",
+    "lanes_of_seconds",
+]
+
+LANES = ("light", "read", "change", "job")
+SOCKET_PATH_BYTES = 107  # sun_path is 108 bytes on Linux, its last byte the terminating NUL
+
+T = TypeVar("T")
+N = TypeVar("N", int, float)
+
+
+class NotAllowed(ValueError):
+    """A value that its kind does not allow.
+
+    Args:
+        part: The place inside a list or map (`[2]`, `.read`), if any.
+        item: What stands at that place.
+    """
+
+    def __init__(self, part: str = "", item: object = None) -> None:
+        super().__init__(part)
+        self.part = part
+        self.item = item
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """One kind of value.
+
+    Args:
+        name: The type as the reference shows it.
+        allowed: What is allowed, as the end of a sentence.
+        read: Makes the value of what a file or a host gives; raises NotAllowed.
+        read_text: Makes what `read` takes of an environment variable's text.
+        notation: Whether a plain YAML scalar that YAML 1.1 reads as something else than its text says
+            (`no`, `22:22`, `010`) is meant so by this kind.
+    """
+
+    name: str
+    allowed: str
+    read: Callable[[object], T]
+    read_text: Callable[[str], object] = str
+    notation: Callable[[str], bool] = lambda text: False
+
+
+def _integer(value: object, low: int, high: int) -> int:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value.strip(), re.ASCII):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise NotAllowed
+    return value
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, str):  # as LMCache writes them in its environment
+        value = {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower(), value)
+    if not isinstance(value, bool):
+        raise NotAllowed
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or any(ord(sign) < 32 for sign in value):
+        raise NotAllowed
+    return value.strip()
+
+
+def _items(value: object, read: Callable[[object], T]) -> tuple[T, ...]:
+    """Read a list, a comma text or one single value, as LMCache takes them."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    elif not isinstance(value, Sequence) or isinstance(value, bytes):
+        return (read(value),)
+    items = []
+    for index, item in enumerate(value):
+        try:
+            items.append(read(item))
+        except NotAllowed as error:
+            raise NotAllowed(f"[{index}]", item) from error
+    return tuple(items)
+
+
+def _address(value: object) -> str:
+    text = _text(value)
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        ipaddress.ip_address(bare)
+    except ValueError:
+        if not re.fullmatch(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", text):
+            raise NotAllowed from None
+        if re.fullmatch(r"[\d.]+", text):  # 127.0.1 or 300.1.1.1: an address that was not finished
+            raise NotAllowed from None
+    return bare
+
+
+def _host_name(value: object) -> str:
+    text = _text(value).lower().rstrip(".")
+    if not re.fullmatch(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", text):
+        raise NotAllowed
+    return text
+
+
+def _origin(value: object) -> str:
+    text = _text(value).lower()
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise NotAllowed from None
+    if not fits or text != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc or " " in text:
+        raise NotAllowed
+    return text
+
+
+def _path(value: object) -> str:
+    return os.path.abspath(os.path.expanduser(_text(value)))
+
+
+def _socket_prefix(value: object) -> str:
+    text = os.path.expanduser(_text(value))
+    if text.endswith("/") or len(os.fsencode(os.path.abspath(f"{text}_65535"))) > SOCKET_PATH_BYTES:
+        raise NotAllowed
+    return text
+
+
+def _base_path(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text) or {".", ".."} & set(text.split("/")):
+        raise NotAllowed
+    return text
+
+
+def _mode(value: object) -> int:
+    if isinstance(value, str):
+        if not re.fullmatch(r"(0o?)?[0-7]{3}", value.strip()):
+            raise NotAllowed
+        value = int(value.strip(), 8)
+    mode = _integer(value, 0o600, 0o777)
+    if mode & 0o600 != 0o600:
+        raise NotAllowed
+    return mode
+
+
+def _json_object(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise NotAllowed from None
+
+
+def _seconds(value: object, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise NotAllowed
+    return float(value)
+
+
+def _lane_map(value: object, read: Callable[[object], N], defaults: Mapping[str, N]) -> Mapping[str, N]:
+    """Read a map from lane to number; what it leaves out keeps its default."""
+    if not isinstance(value, Mapping):
+        raise NotAllowed
+    lanes = dict(defaults)
+    for lane, number in value.items():
+        if lane not in LANES:
+            raise NotAllowed(f".{lane}", number)
+        try:
+            lanes[lane] = read(number)
+        except NotAllowed as error:
+            raise NotAllowed(f".{lane}", number) from error
+    return MappingProxyType(lanes)
+
+
+def choice(*names: str) -> Kind[str]:
+    """Make the kind of a text that is one of a few names."""
+
+    def read(value: object) -> str:
+        if value is False and "off" in names:  # YAML 1.1 reads a plain `off` as false
+            return "off"
+        text = _text(value).lower()
+        if text not in names:
+            raise NotAllowed
+        return text
+
+    return Kind("text", "one of " + ", ".join(names), read, notation=lambda text: text.lower() in names)
+
+
+def lanes_of_integers(low: int, high: int, defaults: Mapping[str, int]) -> Kind[Mapping[str, int]]:
+    """Make the kind of a map from lane to integer; a partial map overrides single lanes."""
+    return Kind(
+        "map of integers",
+        f"a map from {', '.join(LANES)} to an integer from {low} to {high}",
+        lambda value: _lane_map(value, lambda number: _integer(number, low, high), defaults),
+        _json_object,
+    )
+
+
+def lanes_of_seconds(low: float, high: float, defaults: Mapping[str, float]) -> Kind[Mapping[str, float]]:
+    """Make the kind of a map from lane to seconds; a partial map overrides single lanes."""
+    return Kind(
+        "map of seconds",
+        f"a map from {', '.join(LANES)} to seconds from {low:g} to {high:g}",
+        lambda value: _lane_map(value, lambda number: _seconds(number, low, high), defaults),
+        _json_object,
+    )
+
+
+def _optional(kind: Kind[T]) -> Kind[T | None]:
+    """The same kind where null is a value of its own."""
+    return Kind(kind.name, f"{kind.allowed}, or null", kind.read, kind.read_text, kind.notation)
+
+
+def _listed(allowed: str, read: Callable[[object], Any]) -> Kind[tuple[str, ...]]:
+    return Kind("list of texts", allowed, lambda value: _items(value, read))
+
+
+BOOLEAN = Kind("boolean", "true or false", _boolean, notation=lambda text: True)
+PORT = Kind("integer", "an integer from 0 to 65535", lambda value: _integer(value, 0, 65535))
+ADDRESS = Kind("text", "an IP address or a host name", _address)
+OPTIONAL_ADDRESS = _optional(ADDRESS)
+INDEX_LIST = _optional(
+    Kind(
+        "list of integers",
+        "a list of integers from 0 to 65535",
+        lambda value: _items(value, lambda item: _integer(item, 0, 65535)),
+    )
+)
+SOCKET_PREFIX = _optional(
+    Kind(
+        "text",
+        f"a path without a trailing slash whose socket file (the path, '_', the port) "
+        f"takes at most {SOCKET_PATH_BYTES} bytes",
+        _socket_prefix,
+    )
+)
+NAMES = _listed("a list of names", _text)
+HOST_NAMES = _listed("a list of host names without scheme and port", _host_name)
+ORIGINS = _listed("a list of origins such as https://admin.example:8443", _origin)
+FOLDERS = _listed("a list of folder paths", _path)
+PATH = _optional(Kind("text", "a path", _path))
+BASE_PATH = _optional(Kind("text", "a path such as /lmcache, without a trailing slash", _base_path))
+MODE = Kind(
+    "file mode",
+    "an octal mode from 0600 to 0777 that lets the owner read and write",
+    _mode,
+    notation=lambda text: re.fullmatch(r"0[0-7]{3}", text) is not None,
+)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches a listener there; of names only localhost counts."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)

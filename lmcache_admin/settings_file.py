@@ -55,7 +55,7 @@ def load_settings_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         text = _text(Path(path))
         _check_size(text)
         node = yaml.compose(text, Loader=_Loader)
-        if node is None:
+        if node is None or node.tag == "tag:yaml.org,2002:null":
             return {}
         _check_nodes(node)
         _check_top(node)

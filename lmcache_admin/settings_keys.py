@@ -117,9 +117,10 @@ def refuse_unknown(values: Mapping[Any, Any], keys: Iterable[Key], *, top: bool)
 
 def warn_of_unknown(environ: Mapping[str, str], keys: Iterable[Key]) -> None:
     """Warn of variables that are nearly ours; others (service links of Kubernetes) are left alone."""
-    known = [key.variable for key in keys]
+    prefix = f"LMCACHE_{PREFIX.upper()}"
+    known = [key.variable.removeprefix(prefix) for key in keys]
     for name in environ:
-        if name.startswith(f"LMCACHE_{PREFIX.upper()}") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
-            if near:
-                logger.warning("environment variable %r is no setting; the nearest is %s", name, near[0])
+        rest = name.removeprefix(prefix)
+        near = difflib.get_close_matches(rest, known, n=1, cutoff=0.8) if rest != name else []
+        if near and rest not in known:
+            logger.warning("environment variable %r is no setting; the nearest is %s", name, prefix + near[0])

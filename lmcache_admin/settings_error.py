@@ -33,7 +33,7 @@ class SettingsError(ValueError):
 
     def __init__(self, key: str, value: object, allowed: str, *, reason: str = "", source: str = "") -> None:
         self.key, self.value, self.allowed, self.reason, self.source = key, value, allowed, reason, source
-        place = f"{key} (from {source})" if source else key
+        place = one_line(key)[:_LONGEST] + (f" (from {source})" if source else "")
         why = f" ({one_line(reason)})" if reason else ""
         super().__init__(f"{place}: {shown(value, key)} is not allowed{why}; allowed: {allowed}")
 

@@ -13,6 +13,7 @@ from marshmallow import Schema, validate
 
 from lmcache_admin import fields
 from lmcache_admin.declaration import LANES, ROLES, Declaration
+from lmcache_admin.host.current import current_service
 from lmcache_admin.parsing import ContractParser
 from lmcache_admin.rendering import STYLES, render
 
@@ -80,6 +81,9 @@ class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no t
         return decorate
 
     def _route(self, method: str, path: str, declared: Mapping[str, Any]) -> Callable[[View], View]:
+        missing = [name for name in ("operation", "role", "lane") if name not in declared]
+        if missing:
+            raise TypeError(f"{method} {path} does not declare {', '.join(missing)}")
         declaration = _checked(Declaration(**{**self._defaults, **declared}), f"{method} {path}")
 
         def decorate(view: View) -> View:
@@ -114,7 +118,7 @@ def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, 
         result = view(*args, **kwargs)
         body, status = result if isinstance(result, tuple) else (result, 200)
         if declaration.redacted:
-            body = fields.redactor().mask(body)
+            body = current_service().redactor.mask(body)
         return render(body, declaration.style, status)
 
     answer.declaration = declaration  # type: ignore[attr-defined]

@@ -26,6 +26,7 @@ class Declaration:
         unavailable: Wording of 503, with `{path}`.
         failure: Form of an unexpected failure: `error` or `detail`.
         exception_type: Whether an unexpected failure names its exception's type.
+        redacted: Whether secrets in the result are masked.
     """
 
     operation: str

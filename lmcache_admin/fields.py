@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from marshmallow import Schema
 from marshmallow.fields import Dict, Field, Float, List, Nested, Raw, String
 from marshmallow.validate import Range
 
 from lmcache_admin.errors import Invalid
 
 __all__ = [
-    "Boolean", "Dict", "Field", "Float", "Integer", "List", "Nested", "Range", "Raw", "String", "Text",
+    "Boolean", "Dict", "Field", "Float", "Integer", "JsonObject", "List", "Nested", "Range", "Raw", "String", "Text",
     "comma_list", "token_range",
 ]
 
@@ -52,6 +53,12 @@ class Boolean(Field[bool]):
 
 class Text(String):
     """A text; an empty one counts as absent in every endpoint of the contract that takes one."""
+
+
+class JsonObject(Schema):
+    """An optional body that is one JSON object of any keys, or null; read it with `location="optional_json"`."""
+
+    configs = Dict(load_default=None, allow_none=True)
 
 
 def comma_list(text: str | None) -> list[str] | None:

@@ -128,10 +128,9 @@ class BlueprintLoader:
         kinds = getattr(blueprint, "kinds", None) or CATEGORIES[loaded.category]
         if self._kind not in kinds:
             return
-        before = set(app.url_map.iter_rules())
-        app.register_blueprint(blueprint, name=name or blueprint.name)
         loaded.blueprint = name or blueprint.name
-        added = [rule for rule in app.url_map.iter_rules() if rule not in before]
+        app.register_blueprint(blueprint, name=loaded.blueprint)
+        added = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{loaded.blueprint}.")]
         loaded.routes = sorted(f"{m} {rule.rule}" for rule in added for m in methods_of(rule))
         self.files.append(loaded)
         logger.info("Discovered API module: %s", loaded.file)

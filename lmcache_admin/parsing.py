@@ -6,9 +6,13 @@ import json
 from typing import Any, NoReturn
 
 from flask import Request, abort
-from marshmallow import Schema
+from marshmallow import RAISE, Schema
+from marshmallow.fields import List, Tuple
 from webargs import core
 from webargs.flaskparser import FlaskParser
+from werkzeug.formparser import FormDataParser
+
+from lmcache_admin.errors import Detail
 
 _MAX_DEPTH = 64
 
@@ -63,9 +67,12 @@ def _check(value: Any, depth: int) -> None:
 class ContractParser(FlaskParser):
     """webargs' parser with the contract's rules; a body that is no JSON is 422."""
 
+    __location_map__ = {**FlaskParser.__location_map__, "optional_json": "load_optional_json"}
+    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "optional_json": RAISE}
+
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         """Return the query with every scalar as its last occurrence."""
-        many = {f.data_key or name for name, f in schema.fields.items() if core.is_multiple(f)}
+        many = {f.data_key or name for name, f in schema.fields.items() if isinstance(f, (List, Tuple))}
         return {key: values if key in many else values[-1] for key, values in req.args.lists()}
 
     def _raw_load_json(self, req: Request) -> Any:
@@ -78,6 +85,32 @@ class ContractParser(FlaskParser):
             return strict_json(data)
         except ValueError as error:
             return abort_unprocessable({"json": [f"Not a JSON document: {error}."]})
+
+
+    def load_optional_json(self, req: Request, schema: Schema) -> Any:
+        """Return the body as the one field of `schema`; a body must be JSON by its content type, and may be absent."""
+        name = next(iter(schema.fields))
+        data = req.get_data(cache=True)
+        if not data.strip():
+            return {name: None}
+        if not core.is_json(req.mimetype):
+            return {name: data.decode("utf-8", "replace")}
+        return {name: self._raw_load_json(req)}
+
+    def load_files(self, req: Request, schema: Schema) -> Any:
+        """Return the uploaded files; a multipart body that cannot be read is 400, as the contract has it."""
+        if req.mimetype != "multipart/form-data":
+            return {}
+        if not req.mimetype_params.get("boundary"):
+            raise Detail(400, "Missing boundary in multipart.")
+        reader = FormDataParser(
+            silent=False, max_content_length=req.max_content_length, max_form_parts=req.max_form_parts
+        )
+        try:
+            _, _, files = reader.parse_from_environ(req.environ)
+        except ValueError:
+            raise Detail(400, "Invalid multipart data.") from None
+        return {key: values[-1] for key, values in files.lists()}
 
 
 def abort_unprocessable(messages: dict[str, Any]) -> NoReturn:

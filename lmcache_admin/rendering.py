@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Response
@@ -25,11 +26,19 @@ STYLES: Mapping[str, tuple[Callable[[Any], str], str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Content:
+    """A result that has its own content type, such as a metrics exposition."""
+
+    payload: bytes
+    content_type: str
+
+
 def render(body: Any, style: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Make the answer to a request.
 
     Args:
-        body: Anything that the style can encode; bytes are sent as they are.
+        body: Anything that the style can encode, or a `Content`.
         style: A key of `STYLES`.
         status: HTTP status.
         headers: Further headers.
@@ -38,7 +47,10 @@ def render(body: Any, style: str, status: int = 200, headers: Mapping[str, str] 
         TypeError, ValueError: The body has no form in this style (NaN, a cycle, a foreign object).
     """
     encode, content_type = STYLES[style]
-    payload = body if isinstance(body, bytes) else encode(body).encode("utf-8", "backslashreplace")
+    if isinstance(body, Content):
+        payload, content_type = body.payload, body.content_type
+    else:
+        payload = encode(body).encode("utf-8", "backslashreplace")
     response = Response(payload, status, content_type=content_type)
     if headers:
         response.headers.update(headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from lmcache_admin.background import Background
     from lmcache_admin.host.protocols import Manager, Runtime
     from lmcache_admin.loader import BlueprintLoader
+    from lmcache_admin.metrics import Scrape, ServiceCollector
+    from lmcache_admin.openapi import OpenApi
     from lmcache_admin.operations.health import Health
     from lmcache_admin.routes import RouteTable
     from lmcache_admin.security.audit import Audit
@@ -28,6 +31,10 @@ class Service:
         name: Tells the servers of one process apart in metrics: `port 7000`, or the socket's path.
         audit, redactor, health, background: One each.
         loader: What was loaded and what was left out.
+        scrape: Renders `/metrics`.
+        collector: This server's own series; registered while it serves.
+        openapi: The OpenAPI document.
+        definitions: Keys of an LMCache configuration, for a host whose configuration does not define its own.
         routes: What is served; set when all blueprints are registered.
         controller: An attached controller manager, or None.
     """
@@ -42,5 +49,9 @@ class Service:
     health: Health
     background: Background
     loader: BlueprintLoader
+    scrape: Scrape
+    collector: ServiceCollector
+    openapi: OpenApi
+    definitions: Mapping[str, Mapping[str, Any]]
     routes: RouteTable | None = None
     controller: Any = None

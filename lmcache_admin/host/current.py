@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from flask import current_app
+from flask import Flask, current_app, request
 
 from lmcache_admin.errors import BadAnswer, Detail, Unavailable
 
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = [
-    "current_config", "current_engine", "current_manager", "current_registry", "current_runtime",
-    "current_service", "current_storage", "expect",
+    "current_application", "current_arrival", "current_body", "current_config", "current_definitions",
+    "current_engine", "current_manager", "current_openapi", "current_registry", "current_runtime", "current_service",
+    "current_storage", "expect",
 ]
 
 
@@ -46,6 +49,33 @@ def current_config() -> Any:
     """The engine's configuration object, or None."""
     manager = current_service().manager
     return getattr(manager, "config", None)
+
+
+def current_definitions() -> Mapping[str, Mapping[str, Any]]:
+    """Key -> type, default and converter of the engine's configuration."""
+    own = getattr(current_config(), "_config_definitions", None)
+    return own if own is not None else current_service().definitions
+
+
+def current_application() -> Flask:
+    """The application that is answering; its `state.lmcache_adapter` is the manager."""
+    return cast("Flask", current_app._get_current_object())  # type: ignore[attr-defined]  # werkzeug's proxy
+
+
+def current_arrival() -> float:
+    """When this request was complete, by `time.monotonic`."""
+    arrived: float = request.environ.get("lmcache_admin.arrived") or time.monotonic()
+    return arrived
+
+
+def current_body() -> bytes:
+    """The request's body, whatever its content type says."""
+    return request.get_data()
+
+
+def current_openapi() -> dict[str, Any]:
+    """The OpenAPI document of the server that is answering."""
+    return current_service().openapi.document()
 
 
 def current_engine() -> Engine:

@@ -112,25 +112,20 @@ class Health:
         with self._lock:
             checks = [check.describe(now) for check in self._checks.values()]
             failures = max((check.failures for check in self._checks.values()), default=0)
-        hanging = self._hanging(now)
-        if hanging:
-            checks = [check for check in checks if check["name"] != hanging["name"]] + [hanging]
-        return {"status": self._status(failures, bool(hanging)), "checks": checks}
+        name, began = self._running or ("", now)
+        late = now - began
+        if late > self._deadline:
+            checks = [check for check in checks if check["name"] != name]
+            checks.append(Check(name, "failed", f"no answer for {late:.1f} s", now, late, 1).describe(now))
+            failures = max(failures, 2 if late > self._deadline + INTERVAL else 1)
+        return {"status": self._status(failures), "checks": checks}
 
-    def _hanging(self, now: float) -> dict[str, Any] | None:
-        running = self._running
-        if running is None or now - running[1] <= self._deadline:
-            return None
-        message = f"no answer for {now - running[1]:.1f} s"
-        return {"name": running[0], "status": "failed", "age_seconds": 0.0,
-                "duration_ms": round((now - running[1]) * 1000, 3), "message": message}
-
-    def _status(self, failures: int, hanging: bool) -> str:
+    def _status(self, failures: int) -> str:
         state = self._engine_state()
         if state == "absent":
             return "failed" if self._needs_engine else "ok"
-        if state == "starting" or not (self._probed or hanging):
+        if state == "starting" or not (self._probed or failures):
             return "starting"
-        if hanging or failures >= 2:
+        if failures >= 2:
             return "failed"
         return "degraded" if failures else "ok"

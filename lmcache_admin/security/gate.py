@@ -16,6 +16,7 @@ from lmcache_admin.security.origins import host_is_ours, is_browser_borne, is_pr
 if TYPE_CHECKING:
     from flask import Flask
 
+    from lmcache_admin.metrics import RequestCounts
     from lmcache_admin.security.audit import Audit, Entry
     from lmcache_admin.security.redaction import Redactor
     from lmcache_admin.settings import Settings
@@ -39,12 +40,14 @@ class Gate:
         settings: The policy.
         audit: Where changes and refusals are recorded.
         redactor: What masks their arguments.
+        requests: Where every answer is counted.
     """
 
-    def __init__(self, settings: Settings, audit: Audit, redactor: Redactor) -> None:
+    def __init__(self, settings: Settings, audit: Audit, redactor: Redactor, requests: RequestCounts) -> None:
         self._settings = settings
         self._audit = audit
         self._redactor = redactor
+        self._requests = requests
         self._names = frozenset(name.lower() for name in settings.allowed_hosts)
 
     def guard(self, app: Flask) -> None:
@@ -59,13 +62,13 @@ class Gate:
             Forbidden: A check failed; `message` says which.
             Failure: 404, the feature is switched off.
         """
+        g.started = time.monotonic()
         declaration = declaration_of_request()
         changes = self._changes(declaration)
-        g.started = time.monotonic()
         if request.url_rule is not None and declaration.switch and not getattr(self._settings, declaration.switch):
             raise Failure(404, declaration.switched_off)
         refusal = self._refusal_of_sender(changes)
-        role = "operator" if changes and declaration.role == "viewer" else declaration.role
+        role = _least_role(declaration, changes)
         caller = self._caller(role)
         refusal = refusal or self._refusal_of_caller(caller, role, changes)
         if refusal:
@@ -75,12 +78,14 @@ class Gate:
             g.audit_entry = self._record(declaration, caller)
 
     def leave(self, response: Response) -> Response:
-        """Record the outcome of a change and add the headers that every answer has."""
+        """Count the answer, record the outcome of a change, and add the headers that every answer has."""
+        seconds = time.monotonic() - g.started
+        rule = request.url_rule
+        self._requests.add(request.method, rule.rule if rule else "unmatched", response.status_code, seconds)
         entry: Entry | None = g.pop("audit_entry", None)
         if entry is not None:
             outcome = "done" if response.status_code < 400 else "failed"
-            milliseconds = round((time.monotonic() - g.started) * 1000, 3)
-            self._audit.conclude(entry, outcome, response.status_code, milliseconds)
+            self._audit.conclude(entry, outcome, response.status_code, round(seconds * 1000, 3))
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
@@ -131,6 +136,12 @@ class Gate:
             operation=declaration.operation if request.url_rule else "",
             arguments=self._redactor.mask(_arguments()),
         )
+
+
+def _least_role(declaration: Declaration, changes: bool) -> str:
+    if request.url_rule is None:
+        return ROLES[0]
+    return ROLES[1] if changes and declaration.role == ROLES[0] else declaration.role
 
 
 def _arguments() -> Mapping[str, Any]:

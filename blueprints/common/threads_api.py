@@ -1,0 +1,20 @@
+"""Stacks of the process's threads."""
+
+from typing import Any
+
+from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
+from lmcache_admin.operations import threads
+
+blueprint = AdminBlueprint("threads", style="text")
+
+
+class ThreadsQuery(Schema):
+    name = fields.Text(load_default="", metadata={"description": "Part of the thread's name, in any letter case."})
+    thread_id = fields.Integer(load_default=0, metadata={"description": "The thread's identifier; 0: any."})
+
+
+@blueprint.get("/threads", operation="read thread stacks", role="viewer", lane="light", redacted=True)
+@blueprint.arguments(ThreadsQuery, location="query")
+def get_threads(query: dict[str, Any]) -> str:
+    """Return the stack of each thread that matches, and how many there are."""
+    return threads.describe(query["name"], query["thread_id"])

@@ -1,0 +1,150 @@
+"""create_app(): the one place where the rooms are joined. Start reading here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+from werkzeug.routing import Rule
+
+from lmcache_admin.background import Background, PeriodicTask
+from lmcache_admin.engine.configuration import Configuration
+from lmcache_admin.errors import register_error_handlers
+from lmcache_admin.host.plain import PlainRuntime
+from lmcache_admin.loader import BlueprintLoader
+from lmcache_admin.metrics import RequestCounts, Scrape, ServiceCollector
+from lmcache_admin.openapi import OpenApi
+from lmcache_admin.operations.health import INTERVAL, Health
+from lmcache_admin.routes import RouteTable
+from lmcache_admin.security import Audit, Gate, Redactor
+from lmcache_admin.service import Service
+from lmcache_admin.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from lmcache_admin.host.protocols import Manager, Runtime
+
+logger = logging.getLogger(__name__)
+
+#: Largest body that is read, bytes (requirement S42).
+MAX_BODY = 1024 * 1024
+
+
+class ExactRule(Rule):
+    """A rule that serves the methods it names and no HEAD beside GET, as the contract has it."""
+
+    def __init__(self, string: str, methods: Iterable[str] | None = None, **options: Any) -> None:
+        super().__init__(string, methods=methods, **options)
+        if methods is not None and "HEAD" not in {method.upper() for method in methods} and self.methods:
+            self.methods.discard("HEAD")
+
+
+class AdminApplication(Flask):
+    """The Flask application of one server.
+
+    Attributes:
+        state: `lmcache_adapter` (the manager) and `lmcache_controller_manager`, which scripts of operators read.
+    """
+
+    url_rule_class = ExactRule
+
+    def __init__(self, manager: Manager | None) -> None:
+        super().__init__("lmcache_admin", static_folder=None)
+        self.state = SimpleNamespace(lmcache_adapter=manager, lmcache_controller_manager=None)
+        self.config.update(MAX_CONTENT_LENGTH=MAX_BODY, PROVIDE_AUTOMATIC_OPTIONS=False)
+        self.url_map.merge_slashes = False
+        self.url_map.redirect_defaults = False
+
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request; a view that asks the process to exit ends its request, not the process (S52)."""
+        try:
+            return super().wsgi_app(environ, start_response)
+        except Exception:
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit and its like come from views and from the host
+            logger.exception("A view tried to end the process")
+            body = b'{"error":"Internal Server Error","message":"the operation ended with %s"}'
+            payload = body % type(error).__name__.encode()
+            start_response("500 Internal Server Error", [("Content-Type", "application/json")], sys.exc_info())
+            return [payload]
+
+
+def create_app(
+    manager: Manager | None,
+    settings: Settings | None = None,
+    *,
+    kind: str = "engine",
+    name: str = "wsgi",
+) -> AdminApplication:
+    """Make the WSGI application of one server; its `Service` is `app.extensions["lmcache_admin"]`.
+
+    Args:
+        manager: Whoever embeds us: LMCache's manager, ours, another's of the same surface, or None.
+        settings: The settings; None reads them from the manager's configuration and the environment.
+        kind: Process kind: `engine`, `controller` or `gateway`.
+        name: Tells the servers of one process apart in metrics.
+
+    Raises:
+        SettingsError: A bad setting, or a policy that forbids the start.
+        ImportError: A built-in endpoint file failed.
+    """
+    settings = settings or Settings.from_host(getattr(manager, "config", None))
+    runtime = _runtime()
+    audit, redactor = Audit(), Redactor()
+    health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
+    requests = RequestCounts()
+    app = AdminApplication(manager)
+    service = Service(
+        settings=settings,
+        manager=manager,
+        runtime=runtime,
+        kind=kind,
+        name=name,
+        audit=audit,
+        redactor=redactor,
+        health=health,
+        background=Background(),
+        loader=BlueprintLoader(settings.blueprint_paths, kind),
+        scrape=Scrape(),
+        collector=ServiceCollector(name, requests, health.report),
+        openapi=OpenApi(app),
+        definitions=Configuration._config_definitions,
+    )
+    service.background.add(PeriodicTask("probe", health.probe, INTERVAL))
+    app.extensions["lmcache_admin"] = service
+    Gate(settings, audit, redactor, requests).guard(app)
+    register_error_handlers(app)
+    service.loader.register_all(app)
+    service.routes = RouteTable(app)
+    return app
+
+
+def engine_state(manager: Manager | None) -> str:
+    """Return `absent`, `starting` (no storage manager yet) or `ready`."""
+    engine = getattr(manager, "lmcache_engine", None)
+    if not engine:
+        return "absent"
+    return "starting" if engine.storage_manager is None else "ready"
+
+
+def _needs_engine(manager: Manager | None) -> bool:
+    metadata = getattr(manager, "lmcache_engine_metadata", None)
+    return getattr(metadata, "role", None) == "worker" or bool(getattr(manager, "lmcache_engine", None))
+
+
+def _runtime() -> Runtime:
+    """What the process offers: LMCache's own where it has been imported."""
+    if "lmcache" not in sys.modules:
+        return PlainRuntime()
+    from lmcache_admin.integrations.lmcache import LMCacheRuntime
+
+    return LMCacheRuntime()
+
+
+def _probes(runtime: Runtime, manager: Manager | None) -> Any:
+    return runtime.probes(manager) if manager is not None else {}

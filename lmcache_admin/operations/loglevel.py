@@ -1,0 +1,47 @@
+"""Reading and setting the levels of loggers."""
+
+from __future__ import annotations
+
+import logging
+
+from lmcache_admin.errors import Failure
+from lmcache_admin.rendering import Content
+
+#: What the contract answers to a level without a logger.
+NOTHING = Content(b"null", "application/json")
+_LEVELS = ("CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET")
+
+
+def describe_all() -> str:
+    """Return one `NAME: LEVEL` line for each real logger, in the order of their creation."""
+    loggers = list(logging.root.manager.loggerDict.items())
+    lines = [f"{name}: {logging.getLevelName(item.level)}\n" for name, item in loggers if isinstance(item, logging.Logger)]
+    return "=== Loggers and Levels ===\n" + "".join(lines)
+
+
+def describe(name: str) -> str:
+    """Return `NAME: LEVEL` with the logger's own level; a logger that nobody made is not made by asking."""
+    logger = logging.root if name == "root" else logging.root.manager.loggerDict.get(name)
+    level = logger.level if isinstance(logger, logging.Logger) else logging.NOTSET
+    return f"{name}: {logging.getLevelName(level)}"
+
+
+def set_level(name: str, level: str) -> str:
+    """Set the level of a logger and of each of its own handlers.
+
+    Raises:
+        Failure: 400 for a word that is no level; 500, as the contract has it, for one that the logging module knows
+            as something else.
+    """
+    word = level.upper()
+    if word not in _LEVELS:
+        if hasattr(logging, word):
+            allowed = ", ".join(_LEVELS)
+            raise Failure(500, {"error": "Failed to set log level", "message": f"{word} is no level; allowed: {allowed}"})
+        raise Failure(400, f"Invalid log level: {level}")
+    logger = logging.getLogger(None if name == "root" else name)
+    value = getattr(logging, word)
+    logger.setLevel(value)
+    for handler in logger.handlers:
+        handler.setLevel(value)
+    return f"Set {name} level to {word} (including all handlers)"

@@ -1,0 +1,141 @@
+"""What the loop does with complete requests: answer quick ones, hand the others on, mind deadlines."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lmcache_admin.serving.answers import Refusal, overloaded, timed_out
+from lmcache_admin.serving.call import QUEUED, Call
+from lmcache_admin.serving.dispatcher import Lanes
+from lmcache_admin.serving.lanes import Classify, Route
+
+if TYPE_CHECKING:
+    from lmcache_admin.serving.channel import Channel
+    from lmcache_admin.serving.parser import Request
+    from lmcache_admin.serving.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+UNCLASSED = Route("unclassed", "answer the request", "light", quick=False)
+
+
+class Front:
+    """Requests between the sockets and the lanes; all of it runs on the loop's thread.
+
+    `quick` holds the call that the loop is answering. Who takes it out decides: the loop itself when it
+    has answered, or the watch when it has waited long enough and takes the loop over.
+    """
+
+    def __init__(self, classify: Classify, lanes: Lanes, flush: Callable[[Channel], None]) -> None:
+        self.arrivals: deque[Channel] = deque()  # channels with a complete request
+        self.quick: dict[Call, bool] = {}
+        self.current: Call | None = None
+        self.lanes = lanes
+        self.watch: Watch
+        self._classify = classify
+        self._flush = flush
+        self._over: list[tuple[Call, Refusal]] = []  # calls whose client has yet to be told
+
+    @property
+    def impatient(self) -> bool:
+        """Whether a client could not yet be told, because a thread was just writing to it."""
+        return bool(self._over)
+
+    def serve_arrivals(self) -> bool:
+        """One request of each channel that has one; False when another thread has the loop now."""
+        for _ in range(len(self.arrivals)):
+            channel = self.arrivals.popleft()
+            request = channel.next_request()
+            if request is None:
+                continue
+            route = UNCLASSED if request.error else self._class(request)
+            call = Call(channel, request, route, self.lanes.use(route), time.monotonic())
+            channel.call = call
+            if (route.quick and not call.use.slow) or request.error:
+                if not self._answer(call):
+                    return False
+            else:
+                self._submit(call)
+        return True
+
+    def _class(self, request: Request) -> Route:
+        path = request.path
+        if path[:2] == "//":
+            path = "/" + path.lstrip("/")
+        try:
+            return self._classify(request.command, path)
+        except Exception:
+            logger.exception("a request could not be classed")
+            return UNCLASSED
+
+    def _answer(self, call: Call) -> bool:
+        """Answer on this thread; False when that took so long that the loop has gone to another."""
+        channel, lane = call.channel, self.lanes.lane(call.route)
+        self.current = call
+        self.quick[call] = True
+        if self.watch.parked:
+            self.watch.unpark()
+        channel.answer(call)
+        if self.quick.pop(call, None) is None:
+            channel.release(call)
+            lane.done(call, None)
+            return False
+        channel.release(call, in_loop=True)
+        lane.served_by_loop += 1
+        if channel.requests and not channel.given_up:
+            self.arrivals.append(channel)
+        self._flush(channel)
+        return True
+
+    def _submit(self, call: Call) -> None:
+        lane = self.lanes.lane(call.route)
+        reason = lane.submit(call, call.submitted)
+        if reason:
+            self.refuse(call, overloaded(call, reason, lane.limits.retry_after))
+
+    def refuse(self, call: Call, refusal: Refusal) -> None:
+        """Answer a call that no thread has begun."""
+        channel = call.channel
+        channel.answer(call, refusal)
+        channel.release(call, in_loop=True)
+        if channel.requests and not channel.given_up:
+            self.arrivals.append(channel)
+        self._flush(channel)
+
+    # -- deadlines
+
+    def tell_expired(self, now: float) -> None:
+        """Tell the clients of calls whose time is over."""
+        deadline = self.lanes.next_deadline()
+        if deadline is not None and deadline <= now:
+            for call in self.lanes.expire(now):
+                self._over_with(call)
+        if self._over:
+            self._over = [pair for pair in self._over if not self._tell(*pair)]
+
+    def _over_with(self, call: Call) -> None:
+        limits = self.lanes.lane(call.route).limits
+        if call.state == QUEUED:
+            reason = f"no thread became free within {limits.deadline:g} s ({limits.describe()})"
+            self.refuse(call, overloaded(call, reason, limits.retry_after))
+        else:
+            logger.warning("%s has not returned within %g s", call.route.name, limits.deadline)
+            self._over.append((call, timed_out(call, limits.deadline)))
+
+    def _tell(self, call: Call, refusal: Refusal) -> bool:
+        told = call.channel.give_up(call, refusal)
+        if told:
+            self._flush(call.channel)
+        return told
+
+    def abandon(self, refusal_of: Callable[[Call], Refusal]) -> None:
+        """Give up every open call."""
+        for call in self.lanes.expire(float("inf"), replace=False):
+            if call.state == QUEUED:
+                self.refuse(call, refusal_of(call))
+            elif call.channel.give_up(call, refusal_of(call)):
+                self._flush(call.channel)

@@ -1,0 +1,71 @@
+"""What a server is started with; the defaults are the limits that the service promises."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from waitress.adjustments import Adjustments
+
+DESCRIPTORS_LEFT_TO_HOST = 256
+FEWEST_CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Address and limits of one server.
+
+    Args:
+        host, port: TCP address; port 0 lets the system choose. Unused with a socket path.
+        socket_path: Unix socket instead of TCP, at most 107 bytes.
+        socket_mode: file mode of the Unix socket.
+        lane_threads, lane_queues, deadlines: per lane; what is left out has its default. Seconds.
+        connection_limit: open connections; the longest idle one makes room for a new one.
+        max_header_bytes, max_body_bytes: larger ones are refused with 431, 413.
+        header_seconds, body_seconds: from the first byte of a request until it must be complete.
+        idle_seconds: how long a connection may say nothing.
+        slow_reader_seconds, slow_reader_rate: a client that takes fewer bytes a second for so long is cut.
+        backlog: connections that the kernel keeps waiting.
+        access_log: one INFO line per request on the logger `lmcache_admin.access`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    socket_path: str | None = None
+    socket_mode: int = 0o600
+    lane_threads: Mapping[str, int] = field(default_factory=dict)
+    lane_queues: Mapping[str, int] = field(default_factory=dict)
+    deadlines: Mapping[str, float] = field(default_factory=dict)
+    connection_limit: int = 2000
+    max_header_bytes: int = 65536
+    max_body_bytes: int = 1048576
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    idle_seconds: float = 120.0
+    slow_reader_seconds: float = 30.0
+    slow_reader_rate: float = 1024.0
+    backlog: int = 1024
+    access_log: bool = True
+
+    def adjustments(self) -> Adjustments:
+        """The part of it that waitress' parser and channels read."""
+        return Adjustments(
+            ident=None,
+            asyncore_use_poll=True,
+            max_request_header_size=self.max_header_bytes,
+            max_request_body_size=self.max_body_bytes + 1,  # waitress refuses from this size on
+            outbuf_high_watermark=256 * 1048576,  # above any answer: larger ones than 1 MiB wait in a file
+            log_socket_errors=False,
+            clear_untrusted_proxy_headers=False,
+        )
+
+
+def connections_allowed(wanted: int) -> int:
+    """As many connections as wanted, or as the process' descriptors allow when some stay for the host."""
+    with contextlib.suppress(OSError, ValueError):
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY:
+            return max(FEWEST_CONNECTIONS, min(wanted, soft - DESCRIPTORS_LEFT_TO_HOST))
+    return wanted

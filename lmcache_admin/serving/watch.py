@@ -1,0 +1,134 @@
+"""The spare thread: takes the loop over from a quick call that lasts, and starts threads for the loop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lmcache_admin.serving.lanes import QUICK_SECONDS
+
+if TYPE_CHECKING:
+    from lmcache_admin.serving.call import Call
+    from lmcache_admin.serving.loop import Loop
+
+logger = logging.getLogger(__name__)
+
+LOOP_NAME = "api-server-thread"
+SPARE_NAME = "lmcache-admin-spare"
+QUIET_TICKS = 20  # ticks without a quick call before the spare thread parks
+
+
+class Watch:
+    """Which thread runs the loop, and the spare one that watches it.
+
+    While quick calls come, the spare looks every `QUICK_SECONDS`; a call that it sees twice has lasted
+    that long. When none come it parks on a lock and costs nothing.
+    """
+
+    def __init__(self, loop: Loop, on_end: Callable[[], None]) -> None:
+        self.parked = False
+        self._loop = loop
+        self._front = loop.front
+        self._on_end = on_end
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._park_lock = threading.Lock()
+        self._errands: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._leader: threading.Thread | None = None
+        self._spare: threading.Thread | None = None
+        self._demoted = 0
+
+    def start(self) -> None:
+        """Start the loop's thread and the spare one; RuntimeError when the machine has none left."""
+        self._start_spare()
+        leader = threading.Thread(target=self._lead, name=LOOP_NAME, daemon=True)
+        leader.start()
+        self._leader = leader
+
+    @property
+    def runs(self) -> bool:
+        """Whether some thread has the loop."""
+        return self._leader is not None
+
+    def threads(self) -> list[threading.Thread]:
+        """The two threads, to be joined."""
+        return [thread for thread in (self._leader, self._spare) if thread is not None]
+
+    def stop(self) -> None:
+        """End the spare thread; the loop has ended."""
+        self._stopping = True
+        self.unpark()
+
+    # -- for the loop
+
+    def unpark(self) -> None:
+        """Have the spare thread look."""
+        with self._park_lock:
+            if self.parked:
+                self.parked = False
+                self._gate.release()
+
+    def run_errand(self, errand: Callable[[], None]) -> None:
+        """Have the spare thread do what might block, such as starting a thread."""
+        self._errands.append(errand)
+        self.unpark()
+
+    # -- the two roles
+
+    def _lead(self) -> None:
+        if self._loop.run():
+            self._on_end()
+
+    def _start_spare(self) -> None:
+        spare = threading.Thread(target=self._spare_run, name=SPARE_NAME, daemon=True)
+        spare.start()
+        self._spare = spare
+
+    def _spare_run(self) -> None:
+        seen: Call | None = None
+        quiet = 0
+        while not self._stopping:
+            while self._errands:
+                self._errands.popleft()()
+            now = self._front.current
+            if now is None or now not in self._front.quick:
+                seen, quiet = None, quiet + 1
+            elif now is not seen:
+                seen, quiet = now, 0
+            elif self._front.quick.pop(now, None):
+                self._take_over(now)
+                return
+            if quiet > QUIET_TICKS:
+                self._front.current = now = seen = None
+                quiet = 0
+                self._park()
+            else:
+                time.sleep(QUICK_SECONDS)
+
+    def _park(self) -> None:
+        self.parked = True
+        if (
+            self._front.quick or self._errands or self._stopping
+        ):  # came before parked was seen
+            self.unpark()
+        self._gate.acquire()
+
+    def _take_over(self, call: Call) -> None:
+        self._demoted += 1
+        former, self._leader = self._leader, threading.current_thread()
+        self._leader.name = LOOP_NAME
+        if former is not None:
+            former.name = f"lmcache-admin-{call.route.lane}-loop-{self._demoted}"
+        self._spare = None
+        try:
+            self._start_spare()
+        except RuntimeError as error:
+            logger.error("the loop has no spare thread: %s", error)  # noqa: TRY400 - one line says it
+        self._front.lanes.lane(call.route).adopt(call)
+        logger.warning("%s held the loop; threads answer it until it is quick again", call.route.name)
+        self._lead()

@@ -1,0 +1,1 @@
+"""Where the embedded engine keeps chunks: memory and disk."""

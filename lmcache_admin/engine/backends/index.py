@@ -1,0 +1,122 @@
+"""What a disk backend knows about its folders: names, sizes and the order of use, for its budget."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Entry:
+    """One file.
+
+    Args:
+        size: Bytes.
+        used: Its time of last use in ns since the epoch, as far as this process knows.
+        stamp: Rises with each change of the index, to tell entries that are younger than a scan.
+        checked: Whether this process has written it or read it without a fault.
+    """
+
+    size: int
+    used: int
+    stamp: int
+    checked: bool
+
+
+class Index:
+    """Files in order of use, with the bytes of files that are being written counted in; thread-safe."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._bytes = 0
+        self._reserved = 0
+        self._stamp = 0
+        self._unscanned = 0
+
+    def totals(self) -> tuple[int, int]:
+        """Number of files and their bytes."""
+        with self._lock:
+            return len(self._entries), self._bytes
+
+    def checked(self, name: str) -> bool:
+        """Whether this process vouches for the file."""
+        with self._lock:
+            entry = self._entries.get(name)
+            return entry is not None and entry.checked
+
+    def add(self, name: str, size: int, used: int, *, checked: bool) -> None:
+        """Note a file as the one used last."""
+        with self._lock:
+            self._drop(name)
+            self._stamp += 1
+            self._entries[name] = Entry(size, used, self._stamp, checked)
+            self._bytes += size
+
+    def touch(self, name: str, used: int) -> None:
+        """Note that a known file was used just now."""
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None:
+                entry.used = used
+                self._entries.move_to_end(name)
+
+    def forget(self, name: str) -> bool:
+        """Note that a file is gone; whether it was known."""
+        with self._lock:
+            return self._drop(name)
+
+    def reserve(self, size: int) -> None:
+        """Count bytes that are about to be written."""
+        with self._lock:
+            self._reserved += size
+            self._unscanned += size
+
+    def release(self, size: int) -> None:
+        """End of a reservation, whether the file was written or not."""
+        with self._lock:
+            self._reserved -= size
+
+    def victim(self) -> tuple[str, Entry] | None:
+        """Take out the file that was used longest ago, if the budget is exceeded."""
+        with self._lock:
+            if not self._entries or self._bytes + self._reserved <= self.capacity:
+                return None
+            name, entry = next(iter(self._entries.items()))
+            self._drop(name)
+            return name, entry
+
+    def scan_due(self) -> int | None:
+        """A stamp to scan the folders with, once a sixteenth of the budget was written since the last time.
+
+        So several processes that share a folder exceed the budget by a sixteenth each at most.
+        """
+        with self._lock:
+            if self._unscanned * 16 < self.capacity:
+                return None
+            self._unscanned = 0
+            return self._stamp
+
+    def merge(self, found: dict[str, tuple[int, int]], stamp: int) -> None:
+        """Take over a scan: what is gone and what is new.
+
+        Args:
+            found: Name to size and time of last use (ns), oldest first.
+            stamp: The index's stamp before the scan; what came later stays.
+        """
+        with self._lock:
+            known = dict(self._entries)
+        gone = [name for name, entry in known.items() if name not in found and entry.stamp <= stamp]
+        new = [(name, *facts) for name, facts in found.items() if name not in known]
+        for name in gone:
+            self.forget(name)
+        for name, size, used in new:
+            self.add(name, size, used, checked=False)
+
+    def _drop(self, name: str) -> bool:
+        entry = self._entries.pop(name, None)
+        if entry is not None:
+            self._bytes -= entry.size
+        return entry is not None

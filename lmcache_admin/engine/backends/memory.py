@@ -1,0 +1,133 @@
+"""Chunks in host memory, bounded by bytes: the hot cache."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict
+
+from lmcache_admin.engine.backends.files import chunk_name
+from lmcache_admin.engine.backends.policies import POLICIES, ChunkCache
+from lmcache_admin.engine.backends.protocol import Counters
+from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
+
+
+class LocalCPUBackend:
+    """Keeps chunks in memory and evicts by policy.
+
+    Args:
+        capacity: Bytes of payload.
+        policy: LRU, LFU, FIFO or MRU.
+        enabled: Whether chunks are kept (the hot cache's switch).
+        layout: The only layout that is taken; None takes any.
+    """
+
+    durable = False
+
+    def __init__(
+        self, capacity: int, policy: str = "LRU", *, enabled: bool = True, layout: Layout | None = None
+    ) -> None:
+        self._capacity = capacity
+        self._policy = policy.upper()
+        self._enabled = enabled
+        self._layout = layout
+        self._closed = False
+        self._lock = threading.Lock()
+        self._cache = self._fresh()
+        self._probes: dict[ChunkKey, Chunk] = {}  # a health probe's chunks: beside the budget
+        self._counters = Counters()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the hot cache is on."""
+        return self._enabled
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Switch the hot cache; switching off drops its content."""
+        self._enabled = enabled
+        if not enabled:
+            self.clear()
+
+    def put(self, key: ChunkKey, chunk: Chunk) -> bool:
+        """Keep the chunk; False when off, closed, of another layout or larger than the whole cache."""
+        if self._closed or not self._enabled:
+            return False
+        if key.reserved:
+            self._probes[key] = chunk
+            return True
+        with self._lock:
+            kept = self._takes(chunk)
+            if kept:
+                before = len(self._cache) + (key not in self._cache)
+                self._cache[key] = chunk
+                self._counters.puts += 1
+                self._counters.evictions += before - len(self._cache)
+            else:
+                self._counters.put_failures += 1
+        return kept
+
+    def get(self, key: ChunkKey) -> Chunk | None:
+        """The chunk, which becomes recently used, or None."""
+        if key.reserved:
+            return self._probes.get(key)
+        with self._lock:
+            chunk = self._cache.get(key)
+            if chunk is None:
+                self._counters.misses += 1
+            else:
+                self._counters.hits += 1
+        return chunk
+
+    def contains(self, key: ChunkKey) -> bool:
+        """Whether the chunk is kept; its turn to be evicted does not change."""
+        return key in self._probes if key.reserved else key in self._cache
+
+    def confirm(self, key: ChunkKey) -> bool:
+        """Whether the chunk is kept; it becomes recently used."""
+        with self._lock:
+            return self._cache.get(key) is not None
+
+    def remove(self, key: ChunkKey) -> bool:
+        """Drop one chunk; whether it was there."""
+        if key.reserved:
+            return self._probes.pop(key, None) is not None
+        with self._lock:
+            return self._cache.pop(key, None) is not None
+
+    def clear(self) -> dict[str, int]:
+        """Drop every chunk; tokens by chunk name. Others wait only while the content changes hands."""
+        fresh = self._fresh()
+        with self._lock:
+            content, self._cache = self._cache, fresh
+        return _release(content, self._layout)
+
+    def room(self, nbytes: int) -> int:
+        """How many chunks of that size fit at once."""
+        return self._capacity // max(nbytes, 1)
+
+    def submit_put_task(self, key: ChunkKey, chunk: Chunk) -> None:
+        """Take a chunk that was read elsewhere into the hot cache."""
+        self.put(key, chunk)
+
+    def stats(self) -> dict[str, int]:
+        """Chunks, bytes, capacity and counters."""
+        with self._lock:
+            chunks, used, counters = len(self._cache), int(self._cache.currsize), asdict(self._counters)
+        return {"chunks": chunks, "bytes": used, "capacity": self._capacity, **counters}
+
+    def close(self) -> None:
+        """Take and give nothing more; the content is dropped."""
+        self._closed = True
+        self.clear()
+
+    def _takes(self, chunk: Chunk) -> bool:
+        if self._closed or not self._enabled:
+            return False
+        return chunk.nbytes <= self._capacity and self._layout in (None, chunk.layout)
+
+    def _fresh(self) -> ChunkCache:
+        return POLICIES[self._policy](self._capacity, lambda chunk: chunk.nbytes)
+
+
+def _release(content: ChunkCache, layout: Layout | None) -> dict[str, int]:
+    """Drop a detached cache chunk by chunk: freed at once it would hold the interpreter for long."""
+    return {chunk_name(key, layout): content.pop(key).tokens for key in list(content)}

@@ -1,0 +1,221 @@
+"""The embedded engine: stores KV chunks of token runs, finds them again by prefix, and gives them back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmcache_admin.engine.arrays import Array, ArrayConnector, Slots
+from lmcache_admin.engine.chunks import Chunk, ChunkKey, chunk_hashes
+from lmcache_admin.engine.configuration import Configuration
+from lmcache_admin.engine.metadata import Metadata
+from lmcache_admin.engine.storage import MEMORY, StorageManager
+from lmcache_admin.engine.storing import Writer
+
+logger = logging.getLogger(__name__)
+
+Span = tuple[int, int, ChunkKey]
+Caches = Sequence[Array] | dict[str, Array] | None
+
+
+class Engine:
+    """A worker's cache of KV chunks; every method may be called by any thread.
+
+    Args:
+        config: Read at each call where a key can take effect at once.
+        metadata: Model and place, part of each chunk's key.
+        storage_manager: The backends.
+        gpu_connector: The KV caches.
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        metadata: Metadata,
+        storage_manager: StorageManager,
+        gpu_connector: ArrayConnector,
+    ) -> None:
+        self.config = config
+        self.metadata = metadata
+        self.storage_manager: StorageManager | None = storage_manager
+        self.gpu_connector = gpu_connector
+        self.kvcache_check_log_enabled = False
+        self._frozen = False
+
+    def store(
+        self,
+        tokens: Sequence[int] | Array,
+        slot_mapping: Sequence[int] | Array | None = None,
+        kvcaches: Caches = None,
+        req_id: str | None = None,
+    ) -> int:
+        """Store the KV bytes of each whole chunk of the tokens, in every backend that takes part.
+
+        Args:
+            tokens: Token ids. A last, shorter chunk is left out unless `save_unfull_chunk`.
+            slot_mapping: The KV cache's slot of each token, None for 0 to N - 1; see `ArrayConnector.slots`.
+            kvcaches: Arrays of the layers in order, None for the engine's own.
+            req_id: Only for the log.
+
+        Returns:
+            Tokens that are acknowledged: their chunks are kept by every backend that outlives the process,
+            or, where none takes part, by memory. 0 while frozen.
+
+        Raises:
+            ValueError: Slots or KV caches that do not fit.
+            RuntimeError: The engine is closed.
+        """
+        ids, caches, slots = self._arguments("store", tokens, slot_mapping, kvcaches, req_id)
+        storage = self._storage()
+        if self._frozen:
+            return 0
+        location = self.config.store_location
+        writer = Writer(storage.active(None if location is None else [location]))
+        spans = list(self._spans(ids))
+        for start, end, key in spans:
+            gather = partial(self.gpu_connector.gather, caches, slots[start:end])
+            writer.write(key, self.gpu_connector.layout.nbytes(end - start), gather)
+        return sum(end - start for start, end, key in spans if writer.acknowledged(key))
+
+    def retrieve(
+        self,
+        tokens: Sequence[int] | Array,
+        slot_mapping: Sequence[int] | Array | None = None,
+        kvcaches: Caches = None,
+        req_id: str | None = None,
+    ) -> NDArray[np.bool_]:
+        """Copy the longest stored prefix back into the slots; arguments as in `store`.
+
+        Returns:
+            One element per token, True where it was loaded.
+
+        Raises:
+            ValueError: Slots or KV caches that do not fit.
+            RuntimeError: The engine is closed.
+        """
+        ids, caches, slots = self._arguments("retrieve", tokens, slot_mapping, kvcaches, req_id)
+        loaded = np.zeros(len(ids), dtype=np.bool_)
+        for start, end, key in self._spans(ids):
+            chunk = self._found(key)
+            if chunk is None or chunk.tokens != end - start:
+                break
+            self.gpu_connector.scatter(caches, slots[start:end], chunk)
+            loaded[start:end] = True
+        return loaded
+
+    def lookup(self, tokens: Sequence[int] | Array, search_range: Sequence[str] | None = None) -> int:
+        """Tokens of the longest prefix whose chunks are stored in backends that take part."""
+        storage = self._storage()
+        names = self._readable() if search_range is None else search_range
+        found = 0
+        for _, end, key in self._spans(_listed(tokens)):
+            if storage.contains(key, names) is None:
+                break
+            found = end
+        return found
+
+    def clear(
+        self, locations: Sequence[str] | None = None, request_configs: dict[str, Any] | None = None
+    ) -> int:
+        """Drop every chunk from the named backends (None: all), memory and disk alike.
+
+        Args:
+            locations: Backend names; one that does not exist stands for nothing.
+            request_configs: Taken and not used, as in LMCache.
+
+        Returns:
+            Tokens of the chunks that were dropped.
+        """
+        return self._storage().clear(locations)
+
+    def freeze(self, enabled: bool) -> None:
+        """Switch freeze mode: nothing is stored, and only memory is read."""
+        self._frozen = enabled
+
+    def is_frozen(self) -> bool:
+        """Whether freeze mode is on."""
+        return self._frozen
+
+    def set_hot_cache(self, enabled: bool) -> None:
+        """Switch the memory backend; switching off drops its content."""
+        self._storage().allocator_backend.set_enabled(enabled)
+
+    def is_hot_cache_enabled(self) -> bool:
+        """Whether memory keeps chunks."""
+        return self.storage_manager is not None and self.storage_manager.allocator_backend.enabled
+
+    def is_healthy(self) -> bool:
+        """Whether the engine has its backends."""
+        return self.storage_manager is not None
+
+    def close(self) -> None:
+        """Close the backends; what is durable stays."""
+        closing, self.storage_manager = self.storage_manager, None
+        if closing is not None:
+            closing.close()
+
+    def _storage(self) -> StorageManager:
+        if self.storage_manager is None:
+            raise RuntimeError("the engine is closed")
+        return self.storage_manager
+
+    def _arguments(
+        self,
+        operation: str,
+        tokens: Sequence[int] | Array,
+        slot_mapping: Sequence[int] | Array | None,
+        kvcaches: Caches,
+        req_id: str | None,
+    ) -> tuple[Sequence[int], list[Array], Slots]:
+        given = kvcaches.values() if isinstance(kvcaches, dict) else kvcaches
+        caches = list(given or self.gpu_connector.kvcaches)
+        self.gpu_connector.check(caches)
+        ids = _listed(tokens)
+        slots = self.gpu_connector.slots(slot_mapping, len(ids), caches)
+        if self.kvcache_check_log_enabled:
+            logger.info(
+                "[KVCache Check] %s request %r, tokens=%d, slot_mapping: %s",
+                operation, req_id, len(ids), _ranges(slots),
+            )
+        return ids, caches, slots
+
+    def _spans(self, tokens: Sequence[int]) -> Iterator[Span]:
+        facts = self.metadata
+        dtype = self.gpu_connector.layout.dtype
+        for start, end, chained in chunk_hashes(
+            tokens, facts.chunk_size, partial=bool(self.config.save_unfull_chunk)
+        ):
+            yield start, end, ChunkKey(facts.model_name, facts.world_size, facts.worker_id, chained, dtype)
+
+    def _readable(self) -> list[str] | None:
+        return [MEMORY] if self._frozen else self.config.retrieve_locations
+
+    def _found(self, key: ChunkKey) -> Chunk | None:
+        storage = self._storage()
+        for name, backend in storage.active(self._readable()).items():
+            chunk = backend.get(key)
+            if chunk is None:
+                continue
+            if name != MEMORY and not storage.is_backend_bypassed(MEMORY):
+                storage.allocator_backend.put(key, chunk)
+            return chunk
+        return None
+
+
+def _listed(tokens: Sequence[int] | Array) -> Sequence[int]:
+    return tokens.tolist() if isinstance(tokens, np.ndarray) else tokens
+
+
+def _ranges(slots: Slots) -> list[int | list[int]]:
+    """Slots with runs of three or more shortened to their first and last."""
+    if not len(slots):
+        return []
+    shown: list[int | list[int]] = []
+    for run in np.split(slots, np.flatnonzero(np.diff(slots) != 1) + 1):
+        shown += [[int(run[0]), int(run[-1])]] if len(run) >= 3 else run.tolist()
+    return shown

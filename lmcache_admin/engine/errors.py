@@ -1,0 +1,42 @@
+"""What can go wrong in the embedded engine, each with one line that says what to do about it."""
+
+from __future__ import annotations
+
+
+class ConfigurationError(ValueError):
+    """A configuration value that cannot be used.
+
+    Args:
+        key: The key as it stands in the file.
+        value: The refused value.
+        allowed: What is allowed, in words.
+    """
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        self.key = key
+        self.value = value
+        self.allowed = allowed
+        super().__init__(f"{key}: {_shown(key, value)} is not allowed; allowed: {allowed}")
+
+
+class StorageError(Exception):
+    """A backend that could not be made or closed."""
+
+
+class ChunkFileError(Exception):
+    """A chunk file that cannot be served."""
+
+
+class CorruptChunkError(ChunkFileError):
+    """The file's own checksums or lengths contradict it."""
+
+
+class NewerFormatError(ChunkFileError):
+    """A later version of this program wrote the file."""
+
+
+def _shown(key: str, value: object) -> str:
+    if key == "extra_config":  # may hold secrets, and a text that is no JSON cannot be redacted key by key
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from lmcache_admin import settings_values as kinds
-from lmcache_admin.settings_error import SettingsError
+from lmcache_admin.settings_error import PolicyError, SettingsError
 from lmcache_admin.settings_keys import (
     PREFIX,
     Key,
@@ -23,7 +23,7 @@ from lmcache_admin.settings_keys import (
 )
 from lmcache_admin.settings_values import Kind, is_loopback
 
-__all__ = ["PREFIX", "Settings", "SettingsError", "settings_keys"]
+__all__ = ["PREFIX", "PolicyError", "Settings", "SettingsError", "settings_keys"]
 
 T = TypeVar("T")
 
@@ -69,12 +69,8 @@ class Settings:
         kinds.choice("own", "any"),
         "whose changes `auth: local` accepts: own user and root, or any user",
     )
-    allowed_hosts: tuple[str, ...] = _key(
-        (), kinds.HOST_NAMES, "names accepted in the Host header besides loopback"
-    )
-    allowed_origins: tuple[str, ...] = _key(
-        (), kinds.ORIGINS, "origins of other sites that may call, also to change"
-    )
+    allowed_hosts: tuple[str, ...] = _key((), kinds.HOST_NAMES, "names accepted in the Host header besides loopback")
+    allowed_origins: tuple[str, ...] = _key((), kinds.ORIGINS, "origins of other sites that may call, also to change")
     socket_mode: int = _key(0o600, kinds.MODE, "file mode of the Unix socket")
     read_only: bool = _key(False, kinds.BOOLEAN, "refuse every change, whoever asks")
     base_path: str | None = _key(None, kinds.BASE_PATH, "prefix of every link behind a reverse proxy")
@@ -105,9 +101,7 @@ class Settings:
         "when a request gets 504",
         unit="seconds",
     )
-    blueprint_paths: tuple[str, ...] = _key(
-        (), kinds.FOLDERS, "more folders of category folders with `*_api.py` files"
-    )
+    blueprint_paths: tuple[str, ...] = _key((), kinds.FOLDERS, "more folders of category folders with `*_api.py` files")
     metrics_host: str | None = _key(
         None,
         kinds.OPTIONAL_ADDRESS,
@@ -146,9 +140,7 @@ class Settings:
         return cls._read(values, values.get("extra_config"), environ, applied=False)
 
     @classmethod
-    def _read(
-        cls, values: Mapping[str, Any], extra: object, environ: Mapping[str, str], *, applied: bool
-    ) -> Settings:
+    def _read(cls, values: Mapping[str, Any], extra: object, environ: Mapping[str, str], *, applied: bool) -> Settings:
         keys = settings_keys()
         extra = extra_config(extra, {} if applied else environ)
         refuse_unknown(extra, keys, top=False)
@@ -173,7 +165,7 @@ class Settings:
         """Refuse what would let strangers in: a TCP listener beyond loopback without credentials.
 
         Raises:
-            SettingsError: It names the host, the key that asks for credentials, and the remedies.
+            PolicyError: It names the host, the key that asks for credentials, and the remedies.
         """
         if self.socket_path_prefix is not None or is_loopback(self.host):
             return
@@ -181,12 +173,10 @@ class Settings:
             return
         remedy = f"a loopback address such as 127.0.0.1, or {PREFIX}socket_path_prefix for a Unix socket"
         if self.auth == "off":
-            remedy += (
-                f", or {PREFIX}allow_insecure: true, which lets everybody who reaches the port in as admin"
-            )
+            remedy += f", or {PREFIX}allow_insecure: true, which lets everybody who reaches the port in as admin"
         else:
             remedy += f", or {PREFIX}auth: off with {PREFIX}allow_insecure: true, which lets everybody in"
-        raise SettingsError(
+        raise PolicyError(
             f"{PREFIX}host",
             self.host,
             remedy,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-__all__ = ["SettingsError", "shown"]
+__all__ = ["PolicyError", "SettingsError", "shown"]
 
-_SECRET_NAME = re.compile(
-    r"pass(word|wd|phrase)|token|secret|credential|api_?key|private_?key", re.IGNORECASE
-)
+_SECRET_NAME = re.compile(r"pass(word|wd|phrase)|token|secret|credential|api_?key|private_?key", re.IGNORECASE)
 _SECRET_TEXT = (
     (re.compile(r"://[^\s'\"]*@"), "://******@"),
     (
@@ -38,11 +36,17 @@ class SettingsError(ValueError):
         super().__init__(f"{place}: {shown(value, key)} is not allowed{why}; allowed: {allowed}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuilt, (self.key, self.value, self.allowed, self.reason, self.source))
+        return (_rebuilt, (type(self), self.key, self.value, self.allowed, self.reason, self.source))
 
 
-def _rebuilt(key: str, value: object, allowed: str, reason: str, source: str) -> SettingsError:
-    return SettingsError(key, value, allowed, reason=reason, source=source)
+class PolicyError(SettingsError):
+    """Settings that are each allowed and together would let strangers in: nothing starts."""
+
+
+def _rebuilt(
+    kind: type[SettingsError], key: str, value: object, allowed: str, reason: str, source: str
+) -> SettingsError:
+    return kind(key, value, allowed, reason=reason, source=source)
 
 
 def one_line(text: str) -> str:

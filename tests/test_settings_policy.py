@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmcache_admin.settings import Settings, SettingsError
+from lmcache_admin.settings import PolicyError, Settings, SettingsError
 
 P = "internal_api_server_"
 
@@ -27,6 +27,7 @@ OPEN_HOSTS = ["0.0.0.0", "::", "192.0.2.7", "node-1.example", "::ffff:192.0.2.7"
 @pytest.mark.parametrize("auth", ["local", "off"])
 def test_a_listener_beyond_loopback_without_credentials_is_refused(host: str, auth: str) -> None:
     error = failure({f"{P}enabled": True, f"{P}host": host, **extra(auth=auth)})
+    assert isinstance(error, PolicyError)
     assert error.key == f"{P}host"
     for named in (host, f"{P}auth", f"{P}allow_insecure", f"{P}socket_path_prefix"):
         assert named in str(error)

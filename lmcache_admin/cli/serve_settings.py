@@ -1,0 +1,69 @@
+"""What `serve` runs with: the settings file, then the environment, then the flags, then the data folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from lmcache_admin.settings import settings_keys
+from lmcache_admin.settings_error import SettingsError
+from lmcache_admin.settings_file import load_settings_file
+from lmcache_admin.settings_keys import PREFIX, extra_config
+from lmcache_admin.shipped import shipped_folder
+
+__all__ = ["data_folder", "serve_values"]
+
+
+def data_folder(wanted: str | None, environ: Mapping[str, str]) -> Path:
+    """Make the data folder (0700) and return it; the default follows the XDG rules for state.
+
+    Raises:
+        SettingsError: It cannot be made or written.
+    """
+    state = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    folder = Path(os.path.abspath(os.path.expanduser(wanted or os.path.join(state, "lmcache-admin"))))
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if wanted is None or not any(folder.iterdir()):  # a folder of the operator's keeps its mode
+            folder.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(
+            "--data", str(folder), "a folder that we may make", reason=error.strerror or str(error)
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError("--data", str(folder), "a folder that we may write to")
+    return folder
+
+
+def serve_values(
+    config: str | None, flags: Mapping[str, object], data: Path, environ: MutableMapping[str, str]
+) -> dict[str, Any]:
+    """Put file, environment and flags together; a variable that a flag overrides leaves the environment.
+
+    Args:
+        config: The settings file; None: that of LMCACHE_CONFIG_FILE, else the shipped `conf/lmcache.yaml`.
+        flags: Field of Settings to value; None where the flag was not given.
+        data: The data folder: chunks and results go there unless a setting names another place.
+        environ: The environment of this process.
+
+    Raises:
+        SettingsError: The file or its `extra_config` cannot be used.
+    """
+    path = config or environ.get("LMCACHE_CONFIG_FILE") or str(shipped_folder("conf") / "lmcache.yaml")
+    values = load_settings_file(path)
+    extra = dict(extra_config(values.get("extra_config"), environ))
+    environ.pop("LMCACHE_EXTRA_CONFIG", None)
+    values["extra_config"] = extra
+    for key in settings_keys():
+        if flags.get(key.field) is not None:
+            environ.pop(key.variable, None)
+            (values if key.top else extra)[key.name] = flags[key.field]
+    values[f"{PREFIX}enabled"] = True  # whoever says `serve` wants it served
+    environ.pop(f"LMCACHE_{PREFIX.upper()}ENABLED", None)
+    extra.setdefault(f"{PREFIX}config_folders", [os.path.dirname(os.path.abspath(path))])
+    extra.setdefault(f"{PREFIX}state_path", str(data))
+    if not values.get("local_disk") and not environ.get("LMCACHE_LOCAL_DISK"):
+        values["local_disk"] = str(data / "chunks")
+    return values

@@ -51,7 +51,7 @@ class AdminApplication(Flask):
         state: `lmcache_adapter` (the manager) and `lmcache_controller_manager`, which scripts of operators read.
     """
 
-    url_rule_class = ExactRule
+    url_rule_class: type[Rule] = ExactRule
 
     def __init__(self, manager: Manager | None) -> None:
         super().__init__("lmcache_admin", static_folder=None)
@@ -66,7 +66,7 @@ class AdminApplication(Flask):
             return super().wsgi_app(environ, start_response)
         except Exception:
             raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit and its like come from views and from the host
+        except BaseException as error:
             logger.exception("A view tried to end the process")
             body = b'{"error":"Internal Server Error","message":"the operation ended with %s"}'
             payload = body % type(error).__name__.encode()

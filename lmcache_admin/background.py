@@ -69,7 +69,7 @@ class PeriodicTask:
         error: str | None = None
         try:
             self._work()
-        except Exception as failure:  # noqa: BLE001 - a task must outlive whatever its host raises; it is reported
+        except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             if self.outcome is None or self.outcome.error != error:
                 logger.exception("The task %s failed", self.name)

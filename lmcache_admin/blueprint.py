@@ -59,19 +59,19 @@ class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no t
         self.kinds = kinds
         self._defaults = {"style": style, "unavailable": unavailable, "failure": failure}
 
-    def get(self, path: str, **declared: Any) -> Callable[[View], View]:  # type: ignore[override]
+    def get(self, path: str, **declared: Any) -> Callable[[View], View]:
         """Declare a view that reads; see `Declaration` for the keywords."""
         return self._route("GET", path, declared)
 
-    def post(self, path: str, **declared: Any) -> Callable[[View], View]:  # type: ignore[override]
+    def post(self, path: str, **declared: Any) -> Callable[[View], View]:
         """Declare a view that acts; see `Declaration` for the keywords."""
         return self._route("POST", path, declared)
 
-    def put(self, path: str, **declared: Any) -> Callable[[View], View]:  # type: ignore[override]
+    def put(self, path: str, **declared: Any) -> Callable[[View], View]:
         """Declare a view that sets something; see `Declaration` for the keywords."""
         return self._route("PUT", path, declared)
 
-    def delete(self, path: str, **declared: Any) -> Callable[[View], View]:  # type: ignore[override]
+    def delete(self, path: str, **declared: Any) -> Callable[[View], View]:
         """Declare a view that removes something; see `Declaration` for the keywords."""
         return self._route("DELETE", path, declared)
 
@@ -128,7 +128,7 @@ def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, 
 
 def _documented(view: Callable[..., Any], declaration: Declaration) -> dict[str, Any]:
     docs: dict[str, Any] = deepcopy(getattr(view, "_apidoc", {}))
-    content = {STYLES[declaration.style][1].partition(";")[0]: {}}
+    content: dict[str, Any] = {STYLES[declaration.style][1].partition(";")[0]: {}}
     docs["manual_doc"] = {
         "x-operation": declaration.operation,
         "x-role": declaration.role,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
@@ -14,6 +14,7 @@ from lmcache_admin.rendering import render
 
 if TYPE_CHECKING:
     from flask import Flask
+    from werkzeug.wrappers import Response as BaseResponse
 
 logger = logging.getLogger(__name__)
 
@@ -112,16 +113,20 @@ def _failure(failure: Failure) -> Response:
     return render(_masked(body), style, failure.status, failure.headers)
 
 
-def _http_error(error: HTTPException) -> Response:
+def _http_error(error: HTTPException) -> BaseResponse:
     if error.code in (404, 405) and (redirect := _without_trailing_slash()):
         return redirect
     if error.response is not None:
-        return Response.force_type(error.response)
+        return Response.force_type(cast("BaseResponse", error.response))
     code = error.code or 500
     body: dict[str, Any] = {"error": error.name, "message": _explain(code, error), "detail": error.name}
     data = getattr(error, "data", None) or {}
     if "messages" in data:
-        body = {"error": "Invalid parameters", "message": _first_reason(data["messages"]), "errors": data["messages"]}
+        body = {
+            "error": "Invalid parameters",
+            "message": _first_reason(data["messages"]),
+            "errors": data["messages"],
+        }
     headers = {k: v for k, v in error.get_headers() if k.lower() not in ("content-type", "content-length")}
     return render(_masked(body), "compact", code, {**headers, **(data.get("headers") or {})})
 
@@ -139,7 +144,8 @@ def _explain(code: int, error: HTTPException) -> str:
 
 def _first_reason(messages: Mapping[str, Any]) -> str:
     """The first fault of a webargs error table as one line, such as `query.worker_id: Not a valid integer.`"""
-    path, node = [], messages
+    path: list[str] = []
+    node: Any = messages
     while isinstance(node, Mapping) and node:
         key, node = next(iter(node.items()))
         path.append(str(key))
@@ -172,7 +178,10 @@ def _unexpected(error: Exception) -> Response:
         return render(_masked({"detail": text}), declaration.error_style, 500)
     body = {"error": f"Failed to {declaration.operation}", "message": text}
     if declaration.exception_type:
-        body |= {"message": text or f"Exception type: {type(error).__name__}", "exception_type": type(error).__name__}
+        body |= {
+            "message": text or f"Exception type: {type(error).__name__}",
+            "exception_type": type(error).__name__,
+        }
     return render(_masked(body), declaration.error_style, 500)
 
 

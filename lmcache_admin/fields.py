@@ -13,8 +13,20 @@ from marshmallow.validate import Range
 from lmcache_admin.errors import Invalid
 
 __all__ = [
-    "Boolean", "Dict", "Field", "Float", "Integer", "JsonObject", "List", "Nested", "Range", "Raw", "String", "Text",
-    "comma_list", "token_range",
+    "Boolean",
+    "Dict",
+    "Field",
+    "Float",
+    "Integer",
+    "JsonObject",
+    "List",
+    "Nested",
+    "Range",
+    "Raw",
+    "String",
+    "Text",
+    "comma_list",
+    "token_range",
 ]
 
 _INTEGER = re.compile(r"\s*[+-]?\d+(?:_\d+)*(?:\.0+)?\s*", re.ASCII)
@@ -25,9 +37,11 @@ MAX_TOKENS = 1_000_000
 
 
 class Integer(Field[int]):
-    """A whole number as the contract reads it: blanks around, `+1`, `1_0` and `1.0` are fine, `1e3` and `0x1` are not."""
+    """A whole number as the contract reads it: blanks around, `+1`, `1_0`, `1.0` are fine, `1e3`, `0x1` not."""
 
-    default_error_messages = {"invalid": "{input!r} is not an integer."}
+    default_error_messages = {  # noqa: RUF012 - the form that marshmallow asks for
+        "invalid": "{input!r} is not an integer."
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
         if isinstance(value, str) and _INTEGER.fullmatch(value):
@@ -40,7 +54,9 @@ class Integer(Field[int]):
 class Boolean(Field[bool]):
     """A switch as the contract reads it, in any letter case: `1 t true y yes on` or `0 f false n no off`."""
 
-    default_error_messages = {"invalid": "{input!r} is not a boolean; allowed: true, false, 1, 0, yes, no, on, off, t, f, y, n."}
+    default_error_messages = {  # noqa: RUF012 - the form that marshmallow asks for
+        "invalid": "{input!r} is not a boolean; allowed: true, false, 1, 0, yes, no, on, off, t, f, y, n."
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
         text = value.lower() if isinstance(value, str) else value
@@ -75,14 +91,19 @@ def token_range(text: str | None) -> range:
     if not text:
         raise Invalid("Missing parameters", "Must specify either tokens_input or tokens_mock")
     try:
-        parts = text.split(",")
-        if len(parts) != 2:
-            raise ValueError("tokens_mock must contain exactly 2 numbers")
-        start, end = int(parts[0]), int(parts[1])
-        if start >= end:
-            raise ValueError("start must be less than end")
-        if end - start > MAX_TOKENS:
-            raise ValueError(f"{end - start} tokens asked, at most {MAX_TOKENS} allowed")
+        start, end = _ends(text)
     except ValueError as error:
         raise Invalid("Invalid tokens_mock format", f"tokens_mock must be 'start,end': {error}") from None
     return range(start, end)
+
+
+def _ends(text: str) -> tuple[int, int]:
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise ValueError("tokens_mock must contain exactly 2 numbers")
+    start, end = int(parts[0]), int(parts[1])
+    if start >= end:
+        raise ValueError("start must be less than end")
+    if end - start > MAX_TOKENS:
+        raise ValueError(f"{end - start} tokens asked, at most {MAX_TOKENS} allowed")
+    return start, end

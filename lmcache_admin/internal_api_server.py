@@ -11,9 +11,9 @@ from typing import Any
 from prometheus_client import REGISTRY
 
 from lmcache_admin.app import AdminApplication, create_app
+from lmcache_admin.service import Service
 from lmcache_admin.serving.address import Address, AddressError, address, port_offset
 from lmcache_admin.serving.server import HTTPServer, ServerOptions, StartError
-from lmcache_admin.service import Service
 from lmcache_admin.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class InternalAPIServer:
             self._build(lmcache_manager)
         except (SettingsError, AddressError) as error:
             self._fail(str(error))
-        except Exception as error:  # noqa: BLE001 - LMCache switches its cache off when this constructor raises
+        except Exception as error:
             logger.debug("The internal API server could not be built", exc_info=True)
             self._fail(f"{type(error).__name__}: {error}")
 
@@ -99,15 +99,17 @@ class InternalAPIServer:
         offset = _offset(manager)
         config = manager.lmcache_engine.config if offset else manager.config
         settings = Settings.from_host(config)
-        place = address(
-            settings.port_start, offset, settings.socket_path_prefix, settings.include_index_list
-        )
+        place = address(settings.port_start, offset, settings.socket_path_prefix, settings.include_index_list)
         self._take(place, settings)
         if not (settings.enabled and place.included):
             logger.info(
                 "Internal API server disabled. internal_api_server_enabled=%s, port_offset=%s, port=%s, "
                 "socket_path=%s, include_index_list=%s",
-                settings.enabled, offset, self.port, self.socket_path, settings.include_index_list,
+                settings.enabled,
+                offset,
+                self.port,
+                self.socket_path,
+                settings.include_index_list,
             )
             return
         logger.info("Init internal API server on %s", self.server_log_info)

@@ -215,5 +215,3 @@ def _folder_of(target: object) -> Path:
     if not folder.is_dir():
         raise ExtensionError(f"{folder} is not a folder")
     return folder
-
-

@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
 #: Upper bounds of the buckets of request durations, seconds.
@@ -87,7 +87,9 @@ class ServiceCollector(Collector):
         ready.add_metric([self._server], float(report["status"] in ("ok", "degraded")))
         yield ready
         checks = GaugeMetricFamily(
-            "lmcache_admin_check_ok", "1 if the last probe of this check did not fail.", labels=["server", "check"]
+            "lmcache_admin_check_ok",
+            "1 if the last probe of this check did not fail.",
+            labels=["server", "check"],
         )
         for check in report["checks"]:
             checks.add_metric([self._server, check["name"]], float(check["status"] != "failed"))
@@ -98,7 +100,9 @@ class ServiceCollector(Collector):
         for name in names:
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             family = kind(
-                f"lmcache_admin_lane_{name.removesuffix('_total')}", f"Lane: {name}.", labels=["server", "lane"]
+                f"lmcache_admin_lane_{name.removesuffix('_total')}",
+                f"Lane: {name}.",
+                labels=["server", "lane"],
             )
             for lane, figures in lanes.items():
                 if name in figures:
@@ -111,23 +115,22 @@ class Scrape:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last: dict[str, tuple[float, bytes]] = {}
+        self._last: tuple[float, bytes] = (float("-inf"), b"")
 
     def render(self, accept: str, arrived: float) -> tuple[bytes, str]:
-        """Return the exposition and its content type.
+        """Return the exposition (text format 0.0.4) and its content type.
 
         Args:
-            accept: The Accept header; one that names an exposition format gets that, others the contract's plain text.
+            accept: The Accept header; one that names the text format's version gets its type, others the contract's.
             arrived: When the request came, by `time.monotonic`; a rendering begun later than that will do.
         """
-        named = "openmetrics" in accept or "version=" in accept
-        encode, content_type = choose_encoder(accept) if named else (generate_latest, CONTRACT_TYPE)
+        content_type = CONTENT_TYPE_PLAIN_0_0_4 if "version=0.0.4" in accept else CONTRACT_TYPE
         with self._lock:
-            began, payload = self._last.get(content_type, (float("-inf"), b""))
+            began, payload = self._last
             if began < arrived:
                 began = time.monotonic()
-                payload = encode(_registry())
-                self._last[content_type] = (began, payload)
+                payload = generate_latest(_registry())
+                self._last = (began, payload)
         return payload, content_type
 
 
@@ -139,7 +142,7 @@ def _registry() -> CollectorRegistry:
     from prometheus_client.multiprocess import MultiProcessCollector
 
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)
+    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
     for collector in list(REGISTRY._collector_to_names):
         if isinstance(collector, ServiceCollector):
             registry.register(collector)

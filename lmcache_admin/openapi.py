@@ -35,11 +35,12 @@ class OpenApi:
         shadow = Flask("openapi", static_folder=None)
         shadow.url_map = self._app.url_map
         api = Api()
-        for kind, (name, shape) in {fields.Integer: ("integer", None), fields.Boolean: ("boolean", None)}.items():
+        for kind, (name, shape) in {
+            fields.Integer: ("integer", None),
+            fields.Boolean: ("boolean", None),
+        }.items():
             api.register_field(kind, name, shape)
-        api.init_app(
-            shadow, spec_kwargs={"title": "lmcache-admin", "version": __version__, "openapi_version": "3.1.0"}
-        )
+        api.init_app(shadow, spec_kwargs={"title": "lmcache-admin", "version": __version__, "openapi_version": "3.1.0"})
         for name, blueprint in self._app.blueprints.items():
             if isinstance(blueprint, AdminBlueprint):
                 blueprint.register_views_in_doc(api, self._app, api.spec, name=name, parameters=None)

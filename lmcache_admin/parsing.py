@@ -27,12 +27,15 @@ def strict_json(data: bytes, *, constants: bool = False) -> Any:
     Raises:
         ValueError: Not JSON, a repeated key, NaN, more than 64 levels deep, a lone surrogate.
     """
-    text = data.decode("utf-8-sig")
+    encoding = json.detect_encoding(data)
+    text = data.decode(encoding, "surrogatepass")
     refuse = None if constants else _refuse_constant
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=refuse)
     except RecursionError:
         raise ValueError(f"nested more than {_MAX_DEPTH} levels deep") from None
+    if not encoding.startswith("utf-8"):
+        raise ValueError(f"the body is {encoding}, not UTF-8")
     _check(value, 0)
     return value
 
@@ -67,8 +70,14 @@ def _check(value: Any, depth: int) -> None:
 class ContractParser(FlaskParser):
     """webargs' parser with the contract's rules; a body that is no JSON is 422."""
 
-    __location_map__ = {**FlaskParser.__location_map__, "optional_json": "load_optional_json"}
-    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "optional_json": RAISE}
+    __location_map__ = {  # noqa: RUF012 - the form that webargs asks for
+        **FlaskParser.__location_map__,
+        "optional_json": "load_optional_json",
+    }
+    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {  # noqa: RUF012 - the form that webargs asks for
+        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
+        "optional_json": RAISE,
+    }
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         """Return the query with every scalar as its last occurrence."""
@@ -85,7 +94,6 @@ class ContractParser(FlaskParser):
             return strict_json(data)
         except ValueError as error:
             return abort_unprocessable({"json": [f"Not a JSON document: {error}."]})
-
 
     def load_optional_json(self, req: Request, schema: Schema) -> Any:
         """Return the body as the one field of `schema`; a body must be JSON by its content type, and may be absent."""

@@ -16,7 +16,7 @@ _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 _pretty = json.JSONEncoder(indent=2).encode
 _pretty_any = json.JSONEncoder(indent=2, default=str).encode
 
-#: Style name -> (encoder, content type). `pretty_text` prints what JSON has no form for by `str()`, as the contract does.
+#: Style name -> (encoder, content type). `pretty_text` and `pretty_any` print what JSON has no form for by `str()`.
 STYLES: Mapping[str, tuple[Callable[[Any], str], str]] = {
     "pretty": (_pretty, _JSON),
     "compact": (_compact, _JSON),

@@ -14,7 +14,7 @@ class MetricsHeaders(Schema):
 @blueprint.get("/metrics", operation="render metrics", role="viewer", lane="light")
 @blueprint.arguments(MetricsHeaders, location="headers")
 def get_metrics(headers: dict[str, str]) -> Content:
-    """Return the exposition; OpenMetrics or a versioned text format if the Accept header names one."""
+    """Return the exposition, Prometheus text format 0.0.4."""
     return Content(*current_service().scrape.render(headers["accept"], current_arrival()))
 
 

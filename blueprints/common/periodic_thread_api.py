@@ -1,5 +1,6 @@
 """The host's periodic threads: are they running, and did they run lately?"""
 
+from collections.abc import Mapping
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
@@ -23,7 +24,7 @@ def list_periodic_threads(query: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.get("/periodic-threads/<thread_name>", operation="read a periodic thread", role="viewer", lane="light")
-def get_periodic_thread(thread_name: str) -> dict[str, Any]:
+def get_periodic_thread(thread_name: str) -> Mapping[str, Any]:
     """Return the state of one periodic thread."""
     return periodic_thread.find(current_runtime().periodic_threads(), thread_name)
 

@@ -11,7 +11,9 @@ blueprint = AdminBlueprint("cache", style="pretty", unavailable="LMCache API is 
 
 class ClearQuery(Schema):
     locations = fields.List(
-        fields.Text(), load_default=None, metadata={"description": "Backends to clear, repeated; absent: all."}
+        fields.Text(),
+        load_default=None,
+        metadata={"description": "Backends to clear, repeated; absent: all."},
     )
 
 

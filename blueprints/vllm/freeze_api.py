@@ -24,7 +24,11 @@ def disable_freeze() -> dict[str, Any]:
 def get_freeze_status() -> dict[str, Any]:
     """Tell whether stores are stopped."""
     frozen = expect(bool, current_engine().is_frozen(), "is_frozen()", "true or false")
-    return {"status": "success", "freeze": frozen, "message": f"Freeze mode is {'enabled' if frozen else 'disabled'}"}
+    return {
+        "status": "success",
+        "freeze": frozen,
+        "message": f"Freeze mode is {'enabled' if frozen else 'disabled'}",
+    }
 
 
 def _set(enabled: bool, message: str) -> dict[str, Any]:

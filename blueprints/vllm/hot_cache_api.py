@@ -24,7 +24,11 @@ def disable_hot_cache() -> dict[str, Any]:
 def get_hot_cache_status() -> dict[str, Any]:
     """Tell whether chunks are kept in memory."""
     hot = expect(bool, current_engine().is_hot_cache_enabled(), "is_hot_cache_enabled()", "true or false")
-    return {"status": "success", "hot_cache": hot, "message": f"Hot cache is {'enabled' if hot else 'disabled'}"}
+    return {
+        "status": "success",
+        "hot_cache": hot,
+        "message": f"Hot cache is {'enabled' if hot else 'disabled'}",
+    }
 
 
 def _set(enabled: bool, message: str) -> dict[str, Any]:

@@ -17,9 +17,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = [
-    "current_application", "current_arrival", "current_body", "current_config", "current_definitions",
-    "current_engine", "current_manager", "current_openapi", "current_registry", "current_runtime", "current_service",
-    "current_storage", "expect",
+    "current_application",
+    "current_arrival",
+    "current_body",
+    "current_config",
+    "current_definitions",
+    "current_engine",
+    "current_manager",
+    "current_openapi",
+    "current_registry",
+    "current_runtime",
+    "current_service",
+    "current_storage",
+    "expect",
 ]
 
 

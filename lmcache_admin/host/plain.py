@@ -32,7 +32,7 @@ class PlainRuntime:
         engine = getattr(manager, "lmcache_engine", None)
         if not engine:
             return {}
-        storage = getattr(engine, "storage_manager", None)
+        storage: Any = getattr(engine, "storage_manager", None)
         probes: dict[str, Callable[[], Outcome]] = {}
         if hasattr(storage, "probe_backend"):
             bypassed = set(storage.get_bypassed_backends())

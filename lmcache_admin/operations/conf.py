@@ -66,7 +66,10 @@ def change(config: Any, definitions: Definitions, body: bytes) -> tuple[dict[str
             updated[key] = getattr(config, key)
         else:
             errors[key] = FAILED
-    return {"updated": updated, **({"errors": errors} if errors else {})}, 400 if errors and not updated else 200
+    return {
+        "updated": updated,
+        **({"errors": errors} if errors else {}),
+    }, 400 if errors and not updated else 200
 
 
 def _set(config: Any, key: str, value: Any, definition: Mapping[str, Any]) -> bool:

@@ -15,7 +15,9 @@ _LEVELS = ("CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NO
 def describe_all() -> str:
     """Return one `NAME: LEVEL` line for each real logger, in the order of their creation."""
     loggers = list(logging.root.manager.loggerDict.items())
-    lines = [f"{name}: {logging.getLevelName(item.level)}\n" for name, item in loggers if isinstance(item, logging.Logger)]
+    lines = [
+        f"{name}: {logging.getLevelName(item.level)}\n" for name, item in loggers if isinstance(item, logging.Logger)
+    ]
     return "=== Loggers and Levels ===\n" + "".join(lines)
 
 
@@ -37,7 +39,10 @@ def set_level(name: str, level: str) -> str:
     if word not in _LEVELS:
         if hasattr(logging, word):
             allowed = ", ".join(_LEVELS)
-            raise Failure(500, {"error": "Failed to set log level", "message": f"{word} is no level; allowed: {allowed}"})
+            raise Failure(
+                500,
+                {"error": "Failed to set log level", "message": f"{word} is no level; allowed: {allowed}"},
+            )
         raise Failure(400, f"Invalid log level: {level}")
     logger = logging.getLogger(None if name == "root" else name)
     value = getattr(logging, word)

@@ -11,9 +11,7 @@ from lmcache_admin.host.protocols import PeriodicThreads
 LEVELS = ("critical", "high", "medium", "low")
 
 
-def listing(
-    registry: PeriodicThreads | None, *, level: str, running_only: bool, active_only: bool
-) -> dict[str, Any]:
+def listing(registry: PeriodicThreads | None, *, level: str, running_only: bool, active_only: bool) -> dict[str, Any]:
     """Return `summary` (of all threads, whatever the filters say) and `threads`.
 
     Raises:

@@ -55,10 +55,7 @@ def local_caller(environ: Mapping[str, Any], any_user: bool) -> Caller:
     unix = over_unix_socket(environ)
     uid = socket_uid(environ) if unix else tcp_uid(environ)
     ours = uid in (os.getuid(), 0) if uid is not None else not Path("/proc/net/tcp").exists()
-    if unix and ours:
-        role = "admin"
-    else:
-        role = "operator" if ours or any_user else "viewer"
+    role = ("admin" if unix else "operator") if ours else ("operator" if any_user else "viewer")
     return Caller(f"uid {uid}" if uid is not None else "local client", role, _address(environ) or "unix", uid)
 
 

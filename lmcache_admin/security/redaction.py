@@ -10,16 +10,18 @@ from typing import Any
 MASK = "******"
 
 #: Words in a key that say its value is a secret; whole words, so that `tokens` and `key_count` stay readable.
-_SECRET_WORDS = frozenset(
-    "password passwd passphrase pwd secret secrets token apikey authorization credential credentials cookie "
-    "signature sas dsn".split()
-)
+_SECRET_WORDS = {
+    *("password", "passwd", "passphrase", "pwd", "secret", "secrets", "token", "apikey", "authorization"),
+    *("credential", "credentials", "cookie", "signature", "sas", "dsn"),
+}
 _SECRET_PAIRS = re.compile(
     r"(?:api|access|private|secret|signing|session|encryption|auth|account|shared|master|license|ssh|service)[_-]?key"
     r"|key[_-]?(?:data|base64|pem)|conn(?:ection)?[_-]?str(?:ing)?|client[_-]?secret|webhook[_-]?url|bearer"
 )
 #: Keys that hold one of the words above and still no secret.
-_HARMLESS = re.compile(r"(?:num|max|min|chunk|hit|lookup|retrieve|store|total|prompt)[_-]?.*tokens?|tokens?[_-]?(?:mock|count|file|path|limit)|.*_token_id")
+_HARMLESS = re.compile(
+    r"(?:num|max|min|chunk|hit|lookup|retrieve|store|total|prompt)[_-]?.*tokens?|tokens?[_-]?(?:mock|count|file|path|limit)|.*_token_id"
+)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 #: Secrets that are known by their own shape, wherever they stand.
@@ -49,7 +51,7 @@ class Redactor:
         self._extra = [re.compile(pattern) for pattern in patterns]
 
     def mask(self, value: Any, key: str = "") -> Any:
-        """Return `value` with every secret as `******`; keys and types stay. Never raises: what fails is masked whole."""
+        """Return `value` with every secret as `******`; keys and types stay. What fails is masked whole."""
         try:
             return self._mask(value, key)
         except Exception:  # noqa: BLE001 - whatever goes wrong here, the raw value must not leave

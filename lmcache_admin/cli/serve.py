@@ -128,7 +128,7 @@ def _running(managers: Sequence[tuple[str, Manager]]) -> Iterator[dict[str, Inte
             servers[name] = InternalAPIServer(manager)
             servers[name].start()
             if servers[name].error:
-                raise CannotStart(f"{name}: {servers[name].error}")
+                raise _already_said(f"{name}: {servers[name].error}")
         if not any(server.enable for server in servers.values()):
             raise BadSetting("internal_api_server_include_index_list names neither 0 (scheduler) nor 1 (worker 0)")
         yield servers
@@ -139,6 +139,13 @@ def _running(managers: Sequence[tuple[str, Manager]]) -> Iterator[dict[str, Inte
             list(pool.map(InternalAPIServer.stop, servers.values()))
         for _, manager in managers:
             manager.stop()
+
+
+def _already_said(why: str) -> Exception:
+    """The end of a start that failed; the server has logged why, unless the log leaves errors out."""
+    if logging.getLogger(InternalAPIServer.__module__).isEnabledFor(logging.ERROR):
+        return click.exceptions.Exit(CannotStart.exit_code)
+    return CannotStart(why)
 
 
 def _greeting(servers: Mapping[str, InternalAPIServer], settings: Settings, folder: str) -> str:

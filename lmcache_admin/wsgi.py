@@ -1,0 +1,79 @@
+"""`application` for gunicorn, uWSGI and mod_wsgi: the service with an embedded engine, one process of many threads.
+
+Settings come from the file that `LMCACHE_CONFIG_FILE` names (else the shipped `lmcache.yaml`) and the environment.
+Another engine's WSGI file calls `create_app(manager)` itself, and `serve_in_each_process` with what it must start.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY
+
+from lmcache_admin.app import AdminApplication, create_app
+from lmcache_admin.engine import Configuration, Manager
+from lmcache_admin.settings_file import load_settings_file
+from lmcache_admin.shipped import shipped_folder
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from lmcache_admin.service import Service
+
+__all__ = ["application", "serve_in_each_process"]
+
+
+class StartedPerProcess:
+    """A WSGI application whose threads begin with the first request of each process, since a preloading parent forks.
+
+    Args:
+        app: The application.
+        begin: Starts what serves it; what it returns is called when the process ends.
+    """
+
+    def __init__(self, app: WSGIApplication, begin: Callable[[], Callable[[], None]]) -> None:
+        self._app = app
+        self._begin = begin
+        self._process: int | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        if self._process != os.getpid():
+            with self._lock:
+                if self._process != os.getpid():
+                    atexit.register(self._begin())
+                    self._process = os.getpid()
+        return self._app(environ, start_response)
+
+
+def serve_in_each_process(app: AdminApplication, manager: Manager | None = None) -> WSGIApplication:
+    """Return `app` so that its background tasks, and `manager` if given, run in each process that serves it."""
+    service: Service = app.extensions["lmcache_admin"]
+
+    def begin() -> Callable[[], None]:
+        if manager is not None:
+            manager.start()
+        REGISTRY.register(service.collector)
+        service.background.start()
+        return end
+
+    def end() -> None:
+        service.background.stop(timeout=2.0)
+        if manager is not None:
+            manager.stop()
+
+    return StartedPerProcess(app, begin)
+
+
+def _embedded() -> WSGIApplication:
+    path = os.environ.get("LMCACHE_CONFIG_FILE") or str(shipped_folder("conf") / "lmcache.yaml")
+    manager = Manager(Configuration.from_mapping(load_settings_file(path)), role="worker", worker_id=0)
+    return serve_in_each_process(create_app(manager), manager)
+
+
+application = _embedded()

@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import REGISTRY
 
 from lmcache_admin.app import AdminApplication, create_app
+from lmcache_admin.metrics_listener import metrics_listener
 from lmcache_admin.service import Service
 from lmcache_admin.serving.address import Address, AddressError, address, port_offset
 from lmcache_admin.serving.server import HTTPServer, ServerOptions, StartError
@@ -44,6 +45,7 @@ class InternalAPIServer:
         self.server_log_info = ""
         self.app: AdminApplication | None = None
         self.server: HTTPServer | None = None
+        self._metrics: HTTPServer | None = None
         self._lock = threading.Lock()
         self._serving = False
         try:
@@ -79,9 +81,10 @@ class InternalAPIServer:
             except StartError as error:
                 self._fail(str(error))
                 return
+            self._serving = True
+            self._start_metrics()
             REGISTRY.register(self.service.collector)
             self.service.background.start()
-            self._serving = True
             logger.info("Running LMCache internal API server on %s", self.server_log_info)
 
     def stop(self) -> None:
@@ -92,8 +95,19 @@ class InternalAPIServer:
             self._serving = False
             logger.info("Stopping LMCache internal API server")
             self.service.background.stop(timeout=2.0)
+            if self._metrics is not None:
+                self._metrics.stop()
             self.server.stop()
             REGISTRY.unregister(self.service.collector)
+
+    def _start_metrics(self) -> None:
+        if self._metrics is None:
+            return
+        try:
+            self._metrics.start()
+        except StartError as error:  # the engine is managed all the same
+            self.error = f"metrics listener: {error}"
+            logger.error("No metrics listener: %s", error)  # noqa: TRY400 - one line, it says all there is
 
     def _build(self, manager: Any) -> None:
         offset = _offset(manager)
@@ -118,6 +132,7 @@ class InternalAPIServer:
         if routes is None:
             raise RuntimeError("the application has no routes")
         self.server = HTTPServer(self.app, routes.classify, _options(settings, place))
+        self._metrics = metrics_listener(self.app, routes, settings, offset)
         lanes = self.server.lanes
         self.service.collector.lanes = lambda: {name: _figures(lane) for name, lane in lanes.counters().items()}
         logging.getLogger("lmcache_admin.access").setLevel(settings.log_level.upper())

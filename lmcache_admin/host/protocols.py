@@ -53,13 +53,13 @@ class Engine(Protocol):
     def storage_manager(self) -> StorageManager | None:
         """The backends; None until the engine is initialised."""
 
-    def store(self, tokens: Any, **options: Any) -> Any:
-        """Store the KV of `tokens`; see the contract for the keyword arguments."""
+    def store(self, *, tokens: list[int], slot_mapping: Any, kvcaches: Any, req_id: str) -> Any:
+        """Store the KV of `tokens`, which lies in the slots of `slot_mapping` (int64, one a token)."""
 
-    def retrieve(self, tokens: Any, **options: Any) -> Any:
-        """Load the longest stored prefix of `tokens` into the KV caches."""
+    def retrieve(self, *, tokens: list[int], slot_mapping: Any, kvcaches: Any, req_id: str) -> Mask:
+        """Load the longest stored prefix of `tokens` into the slots of `slot_mapping`."""
 
-    def clear(self, tokens: Any = None, locations: Any = None, request_configs: Any = None) -> int:
+    def clear(self, *, locations: Any, request_configs: Any) -> int:
         """Remove chunks of all or of named backends; return the number of tokens."""
 
     def freeze(self, enabled: bool, /) -> None:

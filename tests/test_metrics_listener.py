@@ -1,0 +1,63 @@
+"""The second listener: three paths for anybody, nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmcache_admin import InternalAPIServer
+from lmcache_admin.engine import Configuration, Manager
+
+
+@pytest.fixture
+def listener(serve, free_port, client):
+    start = free_port(3)
+    serve(extra={"metrics_host": "127.0.0.1", "metrics_port_start": start})
+    return client(start + 1)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
+def test_serves_what_scrapers_and_probes_need(listener, eventually, path) -> None:
+    eventually(lambda: listener.get(path).status == 200, f"200 for {path}")
+
+
+def test_is_read_by_whatever_name_it_is_called(listener) -> None:
+    assert listener.get("/metrics", Host="engine-0.prod.svc:6900").status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/env"),
+        ("PUT", "/freeze/enable"),
+        ("POST", "/metrics/reset"),
+        ("GET", "/metrics/"),
+        ("HEAD", "/metrics"),
+    ],
+)
+def test_serves_nothing_else(listener, method, path) -> None:
+    assert listener.request(method, path).status == 404
+
+
+def test_a_taken_port_leaves_the_engine_manageable(serve, free_port, client) -> None:
+    start = free_port(3)
+    first = serve(extra={"metrics_host": "127.0.0.1", "metrics_port_start": start})
+    assert first.server.error is None
+    values = {
+        "internal_api_server_enabled": True,
+        "internal_api_server_port_start": free_port(2),
+        "extra_config": {
+            "internal_api_server_metrics_host": "127.0.0.1",
+            "internal_api_server_metrics_port_start": start,
+        },
+    }
+    manager = Manager(Configuration.from_mapping(values, {}), role="worker", worker_id=0)
+    manager.start()
+    second = InternalAPIServer(manager)
+    second.start()
+    try:
+        assert "metrics listener" in second.error
+        assert str(start + 1) in second.error
+        assert client(second.port).get("/healthz").status == 200
+    finally:
+        second.stop()
+        manager.stop()

@@ -1,0 +1,110 @@
+"""Kill a storing process again and again and look for lost or wrong chunks; a program that the test runs.
+
+Arguments: folder, rounds, seed. Each round forks a child that stores chunks from two threads, whose bytes follow
+from their tokens, and tells by a pipe each chunk after its store has returned. The child is killed at a random
+moment. Then a fresh engine on the same folder must find every acknowledged chunk, and of all that were begun none
+with a wrong byte. Prints the findings as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lmcache_admin.engine import Configuration, Engine, Manager
+from lmcache_admin.engine.backends.files import TEMPORARY
+
+CHUNK = 16
+SHAPE = {"layers": 2, "blocks": 2, "block_size": CHUNK, "heads": 16, "head_size": 64}  # 128 KiB a chunk
+LARGEST_ROUND = 10_000
+
+
+def engine_on(folder: Path) -> Engine:
+    extra = {f"embedded_engine_{name}": value for name, value in SHAPE.items()}
+    values = {"local_disk": str(folder), "max_local_disk_size": 4.0, "max_local_cpu_size": 0.1, "local_cpu": False}
+    manager = Manager(Configuration.from_mapping({**values, "chunk_size": CHUNK, "extra_config": extra}, {}))
+    manager.start()
+    assert manager.lmcache_engine is not None
+    return manager.lmcache_engine
+
+
+def tokens(number: int) -> list[int]:
+    return list(range(number * CHUNK, (number + 1) * CHUNK))
+
+
+def content(engine: Engine, number: int) -> list[np.ndarray]:
+    """One block of each layer, as chunk `number` has it."""
+    shape = (2, 1, *engine.gpu_connector.kvcaches[0].shape[2:])
+    source = np.random.default_rng(number)
+    return [source.integers(0, 2**16, shape, np.uint16).view(np.float16) for _ in range(SHAPE["layers"])]
+
+
+def store_forever(folder: Path, first: int, pipe: int) -> None:
+    engine = engine_on(folder)
+
+    def work(offset: int) -> None:
+        for number in range(first + offset, first + LARGEST_ROUND, 2):
+            caches = [np.zeros_like(cache) for cache in engine.gpu_connector.kvcaches]
+            for cache, block in zip(caches, content(engine, number), strict=True):
+                cache[:, :1] = block
+            if engine.store(tokens=tokens(number), kvcaches=caches) == CHUNK:
+                os.write(pipe, f"{number}\n".encode())
+
+    threads = [threading.Thread(target=work, args=(offset,)) for offset in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def acknowledged_until_killed(folder: Path, first: int, moment: random.Random) -> list[int]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        store_forever(folder, first, writing)
+        os._exit(1)
+    os.close(writing)
+    wanted = moment.randrange(1, 12)
+    with os.fdopen(reading) as lines:
+        told = [int(lines.readline()) for _ in range(wanted)]
+        time.sleep(moment.random() * 0.004)  # the random moment itself, nothing is waited for
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return told + [int(line) for line in lines if line.endswith("\n")]
+
+
+def check(folder: Path, first: int, acknowledged: list[int], found: dict[str, int]) -> None:
+    engine = engine_on(folder)
+    for number in range(first, max(acknowledged) + 50):
+        caches = [np.zeros_like(cache) for cache in engine.gpu_connector.kvcaches]
+        loaded = int(engine.retrieve(tokens=tokens(number), kvcaches=caches).sum())
+        expected = content(engine, number)
+        same = all(a[:, :1].tobytes() == b.tobytes() for a, b in zip(caches, expected, strict=True))
+        found["acknowledged"] += number in acknowledged
+        found["lost"] += number in acknowledged and loaded != CHUNK
+        found["wrong"] += loaded > 0 and not same
+    found["leftovers"] += len(list(folder.glob(f"{TEMPORARY}*")))
+    engine.clear()
+
+
+def main(folder: Path, rounds: int, seed: int) -> None:
+    moment = random.Random(seed)  # noqa: S311 - a moment to repeat, not a secret
+    found = dict.fromkeys(["rounds", "acknowledged", "killed_while_writing", "lost", "wrong", "leftovers"], 0)
+    for turn in range(rounds):
+        acknowledged = acknowledged_until_killed(folder, turn * LARGEST_ROUND, moment)
+        found["rounds"] += 1
+        found["killed_while_writing"] += bool(list(folder.glob(f"{TEMPORARY}*")))
+        check(folder, turn * LARGEST_ROUND, acknowledged, found)
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

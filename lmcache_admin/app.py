@@ -16,10 +16,11 @@ from lmcache_admin.engine.configuration import Configuration
 from lmcache_admin.errors import register_error_handlers
 from lmcache_admin.host.plain import PlainRuntime
 from lmcache_admin.loader import BlueprintLoader
-from lmcache_admin.metrics import RequestCounts, Scrape, ServiceCollector
+from lmcache_admin.metrics import RequestCounts, ServiceMetrics
 from lmcache_admin.openapi import OpenApi
 from lmcache_admin.operations.health import INTERVAL, Health
 from lmcache_admin.routes import RouteTable
+from lmcache_admin.scrape import Scrape
 from lmcache_admin.security import Audit, Gate, Redactor
 from lmcache_admin.service import Service
 from lmcache_admin.settings import Settings
@@ -111,7 +112,7 @@ def create_app(
         background=Background(),
         loader=BlueprintLoader(settings.blueprint_paths, kind),
         scrape=Scrape(),
-        collector=ServiceCollector(name, requests, health.report),
+        metrics=ServiceMetrics(name, requests, health.report, lambda: runtime.backends(manager)),
         openapi=OpenApi(app),
         definitions=Configuration._config_definitions,
     )

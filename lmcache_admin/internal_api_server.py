@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
-from collections.abc import Mapping
 from typing import Any
-
-from prometheus_client import REGISTRY
 
 from lmcache_admin.app import AdminApplication, create_app
 from lmcache_admin.metrics_listener import metrics_listener
+from lmcache_admin.scrape import SERVERS
 from lmcache_admin.service import Service
 from lmcache_admin.serving.address import Address, AddressError, address, port_offset
 from lmcache_admin.serving.server import HTTPServer, ServerOptions, StartError
@@ -83,7 +80,7 @@ class InternalAPIServer:
                 return
             self._serving = True
             self._start_metrics()
-            REGISTRY.register(self.service.collector)
+            SERVERS.add(self.service.metrics)
             self.service.background.start()
             logger.info("Running LMCache internal API server on %s", self.server_log_info)
 
@@ -98,7 +95,7 @@ class InternalAPIServer:
             if self._metrics is not None:
                 self._metrics.stop()
             self.server.stop()
-            REGISTRY.unregister(self.service.collector)
+            SERVERS.remove(self.service.metrics)
 
     def _start_metrics(self) -> None:
         if self._metrics is None:
@@ -133,8 +130,7 @@ class InternalAPIServer:
             raise RuntimeError("the application has no routes")
         self.server = HTTPServer(self.app, routes.classify, _options(settings, place))
         self._metrics = metrics_listener(self.app, routes, settings, offset)
-        lanes = self.server.lanes
-        self.service.collector.lanes = lambda: {name: _figures(lane) for name, lane in lanes.counters().items()}
+        self.service.metrics.lanes = self.server.lanes.counters
         logging.getLogger("lmcache_admin.access").setLevel(settings.log_level.upper())
         self.enable = True
 
@@ -168,7 +164,3 @@ def _options(settings: Settings, place: Address) -> ServerOptions:
         deadlines=settings.deadlines,
         access_log=settings.access_log,
     )
-
-
-def _figures(counters: Any) -> Mapping[str, float]:
-    return {name: value for name, value in dataclasses.asdict(counters).items() if isinstance(value, (int, float))}

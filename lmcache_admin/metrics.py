@@ -1,22 +1,37 @@
-"""Measurements of the service itself, and the scrape that shows them beside the host's."""
+"""Measurements of the service itself: its requests, its lanes, its readiness, its engine's backends."""
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.registry import Collector
+
+from lmcache_admin.serving.lanes import WAIT_BOUNDS
+
+if TYPE_CHECKING:
+    from lmcache_admin.serving.lanes import LaneCounters
 
 #: Upper bounds of the buckets of request durations, seconds.
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0)
-CONTRACT_TYPE = "text/plain; charset=utf-8"
+
+#: Field of `LaneCounters` -> (metric, what it says).
+LANE_GAUGES = {
+    "threads": ("lmcache_admin_lane_threads", "Threads of this lane."),
+    "busy": ("lmcache_admin_lane_in_flight", "Requests of this lane that a thread is working on."),
+    "queued": ("lmcache_admin_lane_queue_depth", "Requests that wait for a thread of this lane."),
+    "queue_limit": ("lmcache_admin_lane_queue_limit", "How many may wait."),
+    "stuck": ("lmcache_admin_lane_stuck_threads", "Threads that were written off because their call never returned."),
+}
+LANE_COUNTERS = {
+    "served": ("lmcache_admin_lane_served", "Requests that this lane answered."),
+    "rejected": ("lmcache_admin_lane_rejected", "Requests that were refused because the lane was full."),
+    "timed_out": ("lmcache_admin_lane_timed_out", "Requests whose deadline passed."),
+}
+#: Figures of a backend that only rise; the others are gauges.
+BACKEND_COUNTERS = ("hits", "misses", "puts", "put_failures", "evictions", "corrupt")
 
 
 class RequestCounts:
@@ -46,40 +61,42 @@ class RequestCounts:
             labels=["server", "method", "route", "status"],
         )
         for (method, route, status), cells in counts.items():
-            total, buckets = 0.0, []
-            for bound, count in zip([*map(str, BUCKETS), "+Inf"], cells, strict=False):
-                total += count
-                buckets.append((bound, total))
-            family.add_metric([server, method, route, str(status)], buckets, cells[-1])
+            labels = [server, method, route, str(status)]
+            family.add_metric(labels, _cumulated(BUCKETS, cells[:-1]), cells[-1])
         yield family
 
 
-class ServiceCollector(Collector):
+class ServiceMetrics:
     """The series of one server, named `lmcache_admin_*`.
 
     Args:
         server: Tells the servers of one process apart.
         requests: Its request counts.
         health: Returns the report of `/readyz`.
+        backends: Returns backend name -> figures, where the host tells any; must not block.
     """
 
-    def __init__(self, server: str, requests: RequestCounts, health: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        server: str,
+        requests: RequestCounts,
+        health: Callable[[], Mapping[str, Any]],
+        backends: Callable[[], Mapping[str, Mapping[str, float]]],
+    ) -> None:
         self._server = server
         self._requests = requests
         self._health = health
-        #: Returns lane name -> figures; set when a server with lanes serves this application.
-        self.lanes: Callable[[], Mapping[str, Mapping[str, float]]] | None = None
+        self._backends = backends
+        #: Returns lane name -> counters; set when a server with lanes serves this application.
+        self.lanes: Callable[[], Mapping[str, LaneCounters]] | None = None
 
-    def collect(self) -> Iterable[Metric]:
-        """Yield every series; called by a scrape."""
+    def families(self) -> Iterator[Metric]:
+        """Yield every series."""
         yield from self._requests.families(self._server)
         yield from self._readiness()
+        yield from self._cache()
         if self.lanes is not None:
             yield from self._lane_families(self.lanes())
-
-    def describe(self) -> Iterable[Metric]:
-        """Return nothing: several servers of a process have the same names, told apart by the label `server`."""
-        return []
 
     def _readiness(self) -> Iterator[Metric]:
         report = self._health()
@@ -95,55 +112,39 @@ class ServiceCollector(Collector):
             checks.add_metric([self._server, check["name"]], float(check["status"] != "failed"))
         yield checks
 
-    def _lane_families(self, lanes: Mapping[str, Mapping[str, float]]) -> Iterator[Metric]:
-        names = sorted({name for figures in lanes.values() for name in figures})
-        for name in names:
-            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    def _cache(self) -> Iterator[Metric]:
+        backends = self._backends()
+        for figure in sorted({figure for figures in backends.values() for figure in figures}):
+            kind = CounterMetricFamily if figure in BACKEND_COUNTERS else GaugeMetricFamily
             family = kind(
-                f"lmcache_admin_lane_{name.removesuffix('_total')}",
-                f"Lane: {name}.",
-                labels=["server", "lane"],
+                f"lmcache_admin_backend_{figure}", f"Of each backend: {figure}.", labels=["server", "backend"]
             )
-            for lane, figures in lanes.items():
-                if name in figures:
-                    family.add_metric([self._server, lane], figures[name])
+            for backend, figures in backends.items():
+                family.add_metric([self._server, backend], figures[figure])
             yield family
 
-
-class Scrape:
-    """Renders the metrics of the process: one rendering at a time, shared by those that waited for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._last: tuple[float, bytes] = (float("-inf"), b"")
-
-    def render(self, accept: str, arrived: float) -> tuple[bytes, str]:
-        """Return the exposition (text format 0.0.4) and its content type.
-
-        Args:
-            accept: The Accept header; one that names the text format's version gets its type, others the contract's.
-            arrived: When the request came, by `time.monotonic`; a rendering begun later than that will do.
-        """
-        content_type = CONTENT_TYPE_PLAIN_0_0_4 if "version=0.0.4" in accept else CONTRACT_TYPE
-        with self._lock:
-            began, payload = self._last
-            if began < arrived:
-                began = time.monotonic()
-                payload = generate_latest(_registry())
-                self._last = (began, payload)
-        return payload, content_type
+    def _lane_families(self, lanes: Mapping[str, LaneCounters]) -> Iterator[Metric]:
+        for table, kind in ((LANE_GAUGES, GaugeMetricFamily), (LANE_COUNTERS, CounterMetricFamily)):
+            for field, (name, text) in table.items():
+                family = kind(name, text, labels=["server", "lane"])
+                for lane, counters in lanes.items():
+                    family.add_metric([self._server, lane], getattr(counters, field))
+                yield family
+        waiting = HistogramMetricFamily(
+            "lmcache_admin_lane_wait_seconds",
+            "How long requests waited for a thread of this lane.",
+            labels=["server", "lane"],
+        )
+        for lane, counters in lanes.items():
+            buckets = _cumulated(WAIT_BOUNDS, counters.waited_buckets)
+            waiting.add_metric([self._server, lane], buckets, counters.waited_seconds)
+        yield waiting
 
 
-def _registry() -> CollectorRegistry:
-    """The process's registry; under `PROMETHEUS_MULTIPROC_DIR` all processes' series with this process's services."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if not folder or not os.path.isdir(folder) or not os.listdir(folder):
-        return REGISTRY
-    from prometheus_client.multiprocess import MultiProcessCollector
-
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-    for collector in list(REGISTRY._collector_to_names):
-        if isinstance(collector, ServiceCollector):
-            registry.register(collector)
-    return registry
+def _cumulated(bounds: tuple[float, ...], counts: list[float] | tuple[int, ...]) -> list[tuple[str, float]]:
+    """Counts per bucket as Prometheus wants them: each bucket holds those below it, the last is +Inf."""
+    total, buckets = 0.0, []
+    for bound, count in zip([*map(str, bounds), "+Inf"], counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets

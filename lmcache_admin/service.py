@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from lmcache_admin.background import Background
     from lmcache_admin.host.protocols import Manager, Runtime
     from lmcache_admin.loader import BlueprintLoader
-    from lmcache_admin.metrics import Scrape, ServiceCollector
+    from lmcache_admin.metrics import ServiceMetrics
     from lmcache_admin.openapi import OpenApi
     from lmcache_admin.operations.health import Health
     from lmcache_admin.routes import RouteTable
+    from lmcache_admin.scrape import Scrape
     from lmcache_admin.security.audit import Audit
     from lmcache_admin.security.redaction import Redactor
     from lmcache_admin.settings import Settings
@@ -32,7 +33,7 @@ class Service:
         audit, redactor, health, background: One each.
         loader: What was loaded and what was left out.
         scrape: Renders `/metrics`.
-        collector: This server's own series; registered while it serves.
+        metrics: This server's own series; shown while it serves.
         openapi: The OpenAPI document.
         definitions: Keys of an LMCache configuration, for a host whose configuration does not define its own.
         routes: What is served; set when all blueprints are registered.
@@ -50,7 +51,7 @@ class Service:
     background: Background
     loader: BlueprintLoader
     scrape: Scrape
-    collector: ServiceCollector
+    metrics: ServiceMetrics
     openapi: OpenApi
     definitions: Mapping[str, Mapping[str, Any]]
     routes: RouteTable | None = None

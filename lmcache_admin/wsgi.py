@@ -12,10 +12,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY
-
 from lmcache_admin.app import AdminApplication, create_app
 from lmcache_admin.engine import Configuration, Manager
+from lmcache_admin.scrape import SERVERS
 from lmcache_admin.settings_file import load_settings_file
 from lmcache_admin.shipped import shipped_folder
 
@@ -58,7 +57,7 @@ def serve_in_each_process(app: AdminApplication, manager: Manager | None = None)
     def begin() -> Callable[[], None]:
         if manager is not None:
             manager.start()
-        REGISTRY.register(service.collector)
+        SERVERS.add(service.metrics)
         service.background.start()
         return end
 

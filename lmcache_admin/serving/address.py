@@ -52,9 +52,7 @@ def port_offset(*, has_engine: bool, role: str | None, worker_id: int | None) ->
     return 1 + (worker_id or 0)
 
 
-def address(
-    port_start: int, offset: int, socket_path_prefix: str | None, include: Collection[int] | None
-) -> Address:
+def address(port_start: int, offset: int, socket_path_prefix: str | None, include: Collection[int] | None) -> Address:
     """The address of a process.
 
     Args:

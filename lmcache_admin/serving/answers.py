@@ -69,6 +69,8 @@ class _Parts:
             if part:
                 self.channel.write_soon(part)
         else:
+            if self.channel.ends_after_answer:
+                self.set_close_on_finish()
             head = self.build_response_header()
             part = self._framed(data)
             self.wrote_header = True
@@ -106,8 +108,6 @@ class AppAnswer(_Parts, WSGITask):
     def __init__(self, channel: Channel, call: Call) -> None:
         super().__init__(channel, call.request)
         self.call = call
-        if channel.ends_after_answer:
-            self.set_close_on_finish()
 
     def service(self) -> None:
         """Run the application and write its answer; whatever it raises goes to the channel."""
@@ -151,7 +151,7 @@ class OwnAnswer(_Parts, ErrorTask):
             self.response_headers.append(("Retry-After", str(own.retry_after)))
         if error.code == 405:
             self.response_headers.append(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS"))
-        if own is None or own.close or self.channel.ends_after_answer:
+        if own is None or own.close:
             self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,6 @@ from lmcache_admin.serving.stack import (
 )
 
 if TYPE_CHECKING:
-    import socket
-
     from lmcache_admin.serving.call import Call
     from lmcache_admin.serving.listener import Listener
 
@@ -41,6 +41,9 @@ class Channel(HTTPChannel):
         self.given_up = False
         self.output_started = False
         self.active_at = time.monotonic()
+        self.request_error = False  # the last request could not be read to its end
+        self.lingers_until: float | None = None  # what comes is thrown away until then
+        self._thrown_away = 0
         self.written = 0  # bytes of answers, sent or pending
         self._taken_at = self.active_at  # when the client was last seen to take enough of its answers
         self._taken = 0
@@ -64,11 +67,43 @@ class Channel(HTTPChannel):
     def handle_read(self) -> None:
         """Take what the client has sent; complete requests are handed to the loop."""
         self.active_at = time.monotonic()
-        super().handle_read()
+        if self.lingers_until is None:
+            super().handle_read()
+        else:
+            self._throw_away()
+
+    def handle_write(self) -> None:
+        """Send what is pending; close when that was the last."""
+        last = self.request_error and self.close_when_flushed
+        if last and not self.will_close:
+            self._flush_exception(self._flush_some)
+            if self.connected and not self.total_outbufs_len and not self.will_close:
+                self._linger()
+                return
+        super().handle_write()
 
     def readable(self) -> bool:
         """Whether another request may be taken in."""
+        if self.lingers_until is not None:
+            return True
         return self.call is None and not self.given_up and bool(super().readable())
+
+    def _linger(self) -> None:
+        """Close after the client has seen the answer: closing on unread bytes would take it away."""
+        if self.socket is not None:
+            self.close_when_flushed = self.muted = False
+            self.lingers_until = time.monotonic() + self.server.linger_seconds
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+
+    def _throw_away(self) -> None:
+        try:
+            size = len(self.recv(65536))
+        except OSError:
+            size = 0
+        self._thrown_away += size
+        if self.connected and (not size or self._thrown_away > self.adj.max_request_body_size):
+            self.handle_close()
 
     @property
     def ends_after_answer(self) -> bool:
@@ -120,6 +155,7 @@ class Channel(HTTPChannel):
     def answer(self, call: Call, refusal: Refusal | None = None) -> None:
         """Write the answer of the application, or a refusal in its place."""
         error = refusal or call.request.error
+        self.request_error = call.request.error is not None
         try:
             task = OwnAnswer(self, call, error) if error else AppAnswer(self, call)
             if self.connected:

@@ -21,9 +21,7 @@ Errand = Callable[[], None]
 class Lane:
     """Threads, queue and counters of one lane."""
 
-    def __init__(
-        self, limits: LaneLimits, allowance: Allowance, run_errand: Callable[[Errand], None]
-    ) -> None:
+    def __init__(self, limits: LaneLimits, allowance: Allowance, run_errand: Callable[[Errand], None]) -> None:
         self.limits = limits
         self.threads = 0  # usable ones: written-off threads are not counted
         self.busy = 0

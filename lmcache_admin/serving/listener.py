@@ -59,6 +59,7 @@ class Listener:
         self.local = sock.family == socket.AF_UNIX
         self.effective_port = "unix" if self.local else sock.getsockname()[1]
         self._socket = sock
+        self.linger_seconds = options.linger_seconds
         self._options = options
         self._limit = connections_allowed(options.connection_limit)
         self._spare_fd: int | None = None
@@ -87,20 +88,22 @@ class Listener:
 
     def accept(self) -> None:
         """Take in what waits, at most `ACCEPTS_A_TURN` of them."""
-        for _ in range(ACCEPTS_A_TURN):
-            if len(self.active_channels) >= self._limit and not self._evict():
-                self._back_off(f"all {self._limit} connections are busy")
+        for number in range(ACCEPTS_A_TURN):
+            if len(self.active_channels) >= self._limit and (number or not self._evict()):
+                if not number:
+                    self._back_off(f"all {self._limit} connections are busy")
                 return
             try:
                 conn, addr = self._socket.accept()
             except OSError as error:
-                if error.errno in _TRY_LATER:
-                    return
-                if error.errno not in _NO_ROOM or not (self._evict() or self._spend_spare()):
+                # without room accept fails before it looks whether anybody waits; the first one surely does
+                short = error.errno in _NO_ROOM and number == 0
+                if short and (self._evict() or self._spend_spare()):
+                    continue
+                if short or error.errno not in (*_TRY_LATER, *_NO_ROOM):
                     self._back_off(error.strerror or str(error))
-                    return
-            else:
-                self._open(conn, addr)
+                return
+            self._open(conn, addr)
 
     def _open(self, conn: socket.socket, addr: Any) -> None:
         try:
@@ -159,7 +162,10 @@ class Listener:
     def _look_after(self, channel: Channel, now: float) -> None:
         options = self._options
         partial = channel.request
-        if channel.reads_too_slowly(now, options.slow_reader_seconds, options.slow_reader_rate):
+        if channel.lingers_until is not None:
+            if now > channel.lingers_until:
+                channel.handle_close()
+        elif channel.reads_too_slowly(now, options.slow_reader_seconds, options.slow_reader_rate):
             self._drop(channel)
         elif channel.call is None and not channel.requests and partial is not None:
             seconds = options.body_seconds if partial.headers_finished else options.header_seconds

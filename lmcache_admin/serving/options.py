@@ -26,6 +26,8 @@ class ServerOptions:
         max_header_bytes, max_body_bytes: larger ones are refused with 431, 413.
         header_seconds, body_seconds: from the first byte of a request until it must be complete.
         idle_seconds: how long a connection may say nothing.
+        linger_seconds: how long the rest of a refused request is read and thrown away, so that its
+            sender gets to see why.
         slow_reader_seconds, slow_reader_rate: a client that takes fewer bytes a second for so long is cut.
         backlog: connections that the kernel keeps waiting.
         access_log: one INFO line per request on the logger `lmcache_admin.access`.
@@ -44,6 +46,7 @@ class ServerOptions:
     header_seconds: float = 10.0
     body_seconds: float = 30.0
     idle_seconds: float = 120.0
+    linger_seconds: float = 2.0
     slow_reader_seconds: float = 30.0
     slow_reader_rate: float = 1024.0
     backlog: int = 1024
@@ -67,5 +70,5 @@ def connections_allowed(wanted: int) -> int:
     with contextlib.suppress(OSError, ValueError):
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != resource.RLIM_INFINITY:
-            return max(FEWEST_CONNECTIONS, min(wanted, soft - DESCRIPTORS_LEFT_TO_HOST))
+            return min(wanted, max(FEWEST_CONNECTIONS, soft - DESCRIPTORS_LEFT_TO_HOST))
     return wanted

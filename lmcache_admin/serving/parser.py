@@ -49,7 +49,7 @@ class Request(HTTPRequestParser):
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the header block; ParsingError or `error` for what is refused."""
-        if header_plus.count(b"\r\n") > MAX_HEADER_LINES + 1:
+        if header_plus.count(b"\r\n") > MAX_HEADER_LINES + 2:  # first line and blank line
             self.error = RequestHeaderFieldsTooLarge(f"more than {MAX_HEADER_LINES} header lines")
             return
         if b"\r\n " in header_plus or b"\r\n\t" in header_plus:

@@ -112,9 +112,7 @@ class Watch:
 
     def _park(self) -> None:
         self.parked = True
-        if (
-            self._front.quick or self._errands or self._stopping
-        ):  # came before parked was seen
+        if self._front.quick or self._errands or self._stopping:  # came before parked was seen
             self.unpark()
         self._gate.acquire()
 

@@ -1,0 +1,241 @@
+"""Start, stop and fork; servers that share nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmcache_admin.serving.lanes import Route
+from lmcache_admin.serving.server import HTTPServer, ServerOptions
+
+
+def echo(environ: Any) -> bytes:
+    return environ["PATH_INFO"].encode()
+
+
+def application(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+def classify(method: str, path: str) -> Route:
+    return Route("answer", "answer", "light", quick=True)
+
+
+def threads_of_ours() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith(("lmcache-admin", "api-server"))]
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_stop_leaves_no_thread_descriptor_or_socket_file(serve, page, tmp_path):
+    before = descriptors()
+    site = serve({"/": page(echo), "/quick": page(echo, quick=True)}, socket_path=str(tmp_path / "admin"))
+    assert site.get("/").status == 200
+    with site.connect() as idle:
+        site.server.stop()
+        assert idle.recv(10) == b""
+    assert threads_of_ours() == []
+    assert descriptors() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stop_twice_and_from_several_threads_is_harmless(serve, page):
+    site = serve({"/": page(echo)})
+    threads = [threading.Thread(target=site.server.stop) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    site.server.stop()
+    assert threads_of_ours() == []
+
+
+def test_stop_before_start_and_before_bind_is_harmless():
+    HTTPServer(application, classify, ServerOptions()).stop()
+    before = descriptors()
+    server = HTTPServer(application, classify, ServerOptions())
+    server.bind()
+    server.stop()
+    server.start()
+    assert threads_of_ours() == []
+    assert descriptors() == before
+
+
+def test_stop_waits_for_the_answers_under_way(serve, page, release, until):
+    def hang(_environ: Any) -> bytes:
+        release.wait()
+        return b"in time"
+
+    site = serve({"/hang": page(hang)}, deadlines={"read": 60})
+    answers = site.ask("/hang")
+    until(lambda: site.lane("read").busy == 1)
+    stopper = threading.Thread(target=site.server.stop, args=(20,))
+    stopper.start()
+    until(lambda: site.server._loop.draining)
+    release.set()
+    stopper.join()
+    until(lambda: answers)
+    assert answers[0].body == b"in time"
+    assert answers[0].headers["Connection"] == "close"
+
+
+def test_stop_with_calls_that_never_return_comes_back_and_tells_their_clients(serve, page, release, until):
+    def hang(_environ: Any) -> bytes:
+        release.wait()
+        return b"late"
+
+    site = serve({"/hang": page(hang), "/quick": page(hang, quick=True)}, deadlines={"read": 60})
+    answers = site.ask("/hang", times=6) + site.ask("/quick")
+    answers = site.ask("/hang", times=1)
+    until(lambda: site.lane("read").busy == 5 and site.lane("read").queued == 3)
+    site.server.stop(0.2)
+    until(lambda: answers)
+    assert answers[0].status == 503
+    assert "stopping" in answers[0].json["message"]
+    release.set()
+    until(lambda: not threads_of_ours())
+
+
+def test_view_may_stop_its_own_server(serve, page, until):
+    site = serve({"/stop": page(lambda _: site.server.stop(0.2) or b"stopped"), "/": page(echo)})
+    site.ask("/stop")
+    until(lambda: not threads_of_ours())
+
+
+def test_quick_view_may_stop_its_own_server(serve, page, until):
+    site = serve({"/stop": page(lambda _: site.server.stop(0.2) or b"stopped", quick=True)})
+    site.ask("/stop")
+    until(lambda: not threads_of_ours())
+
+
+def test_two_servers_in_a_process_share_nothing(serve, page, release, until):
+    def hang(_environ: Any) -> bytes:
+        release.wait()
+        return b"late"
+
+    one = serve({"/": page(hang)}, lane_threads={"read": 1}, lane_queues={"read": 1}, deadlines={"read": 60})
+    two = serve({"/": page(echo)})
+    one.ask("/", times=2)
+    until(lambda: one.lane("read").queued == 1)
+    assert one.get("/").status == 503
+    assert two.get("/").body == b"/"
+    assert two.lane("read").rejected == 0
+    one.server.stop(0)
+    assert two.get("/").body == b"/"
+
+
+def test_stopped_server_is_collected():
+    server = HTTPServer(application, classify, ServerOptions())
+    server.start()
+    server.stop()
+    gone = weakref.ref(server)
+    del server
+    gc.collect()
+    assert gone() is None
+
+
+def in_child(work: Any) -> int:
+    """Exit status of a forked child that runs `work`."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def listening(path: Path) -> list[str]:
+    """Inodes of the sockets at a path, as the kernel lists them."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return [line.split()[6] for line in lines if line.endswith(str(path))]
+
+
+def open_sockets() -> str:
+    """What this process' descriptors stand for."""
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return " ".join(links)
+
+
+def test_forked_child_has_no_server_and_no_error(serve, page, tmp_path):
+    path = tmp_path / "admin"
+    site = serve({"/": page(echo)}, socket_path=str(path))
+    with site.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(4096).endswith(b"/")
+        server = site.server
+        assert [inode for inode in listening(path) if inode in open_sockets()]
+
+        def work() -> None:
+            assert not [inode for inode in listening(path) if inode in open_sockets()]
+            server.stop()
+            server.start()
+            assert path.exists()
+
+        assert in_child(work) == 0
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(4096).endswith(b"/")
+    assert path.exists()
+    assert site.get("/").body == b"/"
+
+
+def test_port_is_free_when_the_parent_has_stopped_and_a_child_lives(serve, page):
+    site = serve({"/": page(echo)})
+    port = site.server.port
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(write, b"x")
+        signal.pause()
+        os._exit(0)
+    try:
+        assert os.read(read, 1) == b"x"
+        site.server.stop()
+        with pytest.raises(ConnectionRefusedError):
+            site.connect()
+        second = HTTPServer(application, classify, ServerOptions(port=port))
+        second.start()
+        second.stop()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(read)
+        os.close(write)
+
+
+def test_fork_under_load_leaves_the_parent_serving(serve, page):
+    site = serve({"/": page(echo), "/quick": page(echo, quick=True)})
+    end = time.monotonic() + 1
+    done = threading.Event()
+
+    def load() -> None:
+        while not done.is_set():
+            assert site.get("/").status == 200
+            assert site.get("/quick").status == 200
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < end:
+        assert in_child(lambda: site.server.stop()) == 0
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert site.get("/").body == b"/"

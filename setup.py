@@ -18,19 +18,19 @@ SHIPPED = ("blueprints", "conf")  # folders beside the package that are installe
 # (0.24.1) and numpy (2.2.6), and both caps lie inside these ranges.
 REQUIRES = [
     "flask>=3.1.3",
-    "werkzeug>=3.0.6",
+    "werkzeug>=3.1.0",
     "waitress>=3.0.1",
     "PyYAML>=6.0.1",
-    "marshmallow>=4.0",
-    "webargs>=8.7",
-    "flask-smorest>=0.46",
-    "prometheus_client>=0.18",
-    "numpy>=1.26",
-    "cachetools>=5.3",
+    "marshmallow>=4.0.0",
+    "webargs>=8.7.0",
+    "flask-smorest>=0.46.2",
+    "prometheus_client>=0.18.0",
+    "numpy>=1.26.0",
+    "cachetools>=5.3.0",
     "click>=8.1.7",
-    "rich>=13.7",
+    "rich>=13.7.0",
 ]
-TEST = ["pytest>=8.4", "pytest-cov>=6", "hypothesis>=6.100", "gunicorn>=23", "build>=1.2", "setuptools>=64"]
+TEST = ["pytest>=8.4", "pytest-cov>=6", "hypothesis>=6.100", "gunicorn>=23", "setuptools>=77"]
 DEV = [
     *TEST,
     "ruff>=0.14",
@@ -48,7 +48,7 @@ def version() -> str:
     text = (ROOT / "lmcache_admin" / "_version.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
     if found is None:
-        raise SystemExit("lmcache_admin/_version.py has no line __version__ = \"...\"")
+        raise SystemExit('lmcache_admin/_version.py has no line __version__ = "..."')
     return found[1]
 
 

@@ -46,7 +46,7 @@ class Settings:
     enabled: bool = _key(False, kinds.BOOLEAN, "start the server at all", top=True)
     host: str = _key("127.0.0.1", kinds.ADDRESS, "address of the TCP listener", top=True)
     port_start: int = _key(
-        6999, kinds.PORT, "port of the scheduler; worker N listens on this + 1 + N", unit="port", top=True
+        6999, kinds.PORT, "port of the scheduler; worker N listens on this + 1 + N", top=True
     )
     include_index_list: tuple[int, ...] | None = _key(
         None, kinds.INDEX_LIST, "only these indexes start (0 scheduler, 1 + N worker N); empty: all", top=True
@@ -80,6 +80,7 @@ class Settings:
         "folders that `config_path` of a request may name; empty: that of the settings file",
     )
     state_path: str | None = _key(None, kinds.PATH, "folder for job results, profiles and bundles")
+    replace: bool = _key(True, kinds.BOOLEAN, "take the place of LMCache's own server; false: LMCache's stays")
     access_log: bool = _key(True, kinds.BOOLEAN, "one line per request, when log_level is info or lower")
     log_level: str = _key(
         "warning",
@@ -108,7 +109,7 @@ class Settings:
         "address of a second listener: /metrics, /healthz, /readyz, nothing else",
     )
     metrics_port_start: int = _key(
-        6899, kinds.PORT, "port of that listener for the scheduler; worker N: this + 1 + N", unit="port"
+        6899, kinds.PORT, "port of that listener for the scheduler; worker N: this + 1 + N"
     )
 
     @classmethod
@@ -126,7 +127,7 @@ class Settings:
         """
         values = {key.name: getattr(config, key.name, None) for key in settings_keys() if key.top}
         extra = getattr(config, "extra_config", None)
-        applied = type(config).__module__.partition(".")[0] == "lmcache"
+        applied = callable(getattr(config, "update_config_from_env", None))  # LMCache's class names no module
         return cls._read(values, extra, environ, applied=applied)
 
     @classmethod

@@ -12,14 +12,14 @@ from collections.abc import Iterable
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from lmcache_admin.metrics import ServiceMetrics
 
 #: The type that the contract has, and the one that the exposition format asks for.
 CONTRACT_TYPE = "text/plain; charset=utf-8"
-EXPOSITION_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Servers(Collector):

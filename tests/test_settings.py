@@ -157,7 +157,9 @@ def test_a_bad_value_of_a_host_object_is_an_error() -> None:
 
 def test_what_lmcache_made_of_its_environment_is_not_made_again() -> None:
     # vLLM's connector may override a key after LMCache applied the environment: the object is the last word
-    made = type("Config", (), {"__module__": "lmcache.v1.config", "internal_api_server_port_start": 7400})()
+    # (that class is made at run time and names `types` as its module; it is known by what it does)
+    own = {"internal_api_server_port_start": 7400, "update_config_from_env": lambda self: self}
+    made = type("LMCacheEngineConfig", (), own)()
     environ = {
         "LMCACHE_INTERNAL_API_SERVER_PORT_START": "7500",
         "LMCACHE_INTERNAL_API_SERVER_LOCAL_USERS": "any",

@@ -142,7 +142,7 @@ def _runtime() -> Runtime:
     """What the process offers: LMCache's own where it has been imported."""
     if "lmcache" not in sys.modules:
         return PlainRuntime()
-    from lmcache_admin.integrations.lmcache import LMCacheRuntime
+    from lmcache_admin.integrations.lmcache_runtime import LMCacheRuntime
 
     return LMCacheRuntime()
 

@@ -16,6 +16,7 @@ __all__ = ["main"]
 # name: module, what the list of commands says about it (a test compares it with the command's own help)
 COMMANDS = {
     "serve": ("lmcache_admin.cli.serve", "Run the service with the embedded engine."),
+    "run": ("lmcache_admin.cli.run", "Run an engine's own program with our server in it."),
     "api": ("lmcache_admin.cli.api", "Send one request to a running service."),
     "version": ("lmcache_admin.cli.version", "Print the version."),
 }

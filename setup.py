@@ -101,7 +101,10 @@ setup(
     cmdclass={"build_py": BuildWithShippedFolders},
     install_requires=REQUIRES,
     extras_require={"test": TEST, "dev": DEV},
-    entry_points={"console_scripts": ["lmcache-admin = lmcache_admin.cli:main"]},
+    entry_points={
+        "console_scripts": ["lmcache-admin = lmcache_admin.cli:main"],
+        "vllm.general_plugins": ["lmcache_admin = lmcache_admin.integrations.vllm:register"],
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Environment :: Web Environment",

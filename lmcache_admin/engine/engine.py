@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmcache_admin.engine.arrays import Array, ArrayConnector, Slots
-from lmcache_admin.engine.chunks import Chunk, ChunkKey, chunk_hashes
+from lmcache_admin.engine.chunks import ChunkKey, chunk_hashes
 from lmcache_admin.engine.configuration import Configuration
 from lmcache_admin.engine.metadata import Metadata
 from lmcache_admin.engine.storage import MEMORY, StorageManager
-from lmcache_admin.engine.storing import Writer
+from lmcache_admin.engine.transfer import Reader, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class Engine:
         for start, end, key in spans:
             gather = partial(self.gpu_connector.gather, caches, slots[start:end])
             writer.write(key, self.gpu_connector.layout.nbytes(end - start), gather)
+        writer.finish()
         return sum(end - start for start, end, key in spans if writer.acknowledged(key))
 
     def retrieve(
@@ -100,12 +101,14 @@ class Engine:
         """
         ids, caches, slots = self._arguments("retrieve", tokens, slot_mapping, kvcaches, req_id)
         loaded = np.zeros(len(ids), dtype=np.bool_)
+        reader = self._reader()
         for start, end, key in self._spans(ids):
-            chunk = self._found(key)
+            chunk = reader.read(key)
             if chunk is None or chunk.tokens != end - start:
                 break
             self.gpu_connector.scatter(caches, slots[start:end], chunk)
             loaded[start:end] = True
+        reader.finish()
         return loaded
 
     def lookup(self, tokens: Sequence[int] | Array, search_range: Sequence[str] | None = None) -> int:
@@ -195,16 +198,10 @@ class Engine:
     def _readable(self) -> list[str] | None:
         return [MEMORY] if self._frozen else self.config.retrieve_locations
 
-    def _found(self, key: ChunkKey) -> Chunk | None:
+    def _reader(self) -> Reader:
         storage = self._storage()
-        for name, backend in storage.active(self._readable()).items():
-            chunk = backend.get(key)
-            if chunk is None:
-                continue
-            if name != MEMORY and not storage.is_backend_bypassed(MEMORY):
-                storage.allocator_backend.put(key, chunk)
-            return chunk
-        return None
+        memory = None if storage.is_backend_bypassed(MEMORY) else storage.allocator_backend
+        return Reader(storage.active(self._readable()), memory)
 
 
 def _listed(tokens: Sequence[int] | Array) -> Sequence[int]:

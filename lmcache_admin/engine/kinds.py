@@ -43,7 +43,7 @@ def to_list(item: Callable[[Any], Any]) -> Callable[[Any], list[Any] | None]:
             return None
         if isinstance(value, list):
             return [item(entry) for entry in value]
-        if isinstance(value, int | float):
+        if isinstance(value, int):
             return [item(value)]
         return [item(part.strip()) for part in str(value).split(",") if part.strip()]
 

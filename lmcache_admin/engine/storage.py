@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -190,14 +191,20 @@ class StorageManager:
         return makers
 
     def _make_memory(self) -> Backend:
-        size = int((self._config.max_local_cpu_size or 0) * GB)
-        return LocalCPUBackend(
-            size, self._config.cache_policy, enabled=bool(self._config.local_cpu), layout=self._layout
-        )
+        size = self._bytes("max_local_cpu_size")
+        policy = str(self._config.cache_policy)
+        return LocalCPUBackend(size, policy, enabled=bool(self._config.local_cpu), layout=self._layout)
 
     def _make_disk(self) -> Backend:
         folders = [os.path.expanduser(path) for path in (self._config.local_disk or "").split(",")]
-        return LocalDiskBackend(folders, int(self._config.max_local_disk_size * GB), layout=self._layout)
+        return LocalDiskBackend(folders, self._bytes("max_local_disk_size"), layout=self._layout)
+
+    def _bytes(self, key: str) -> int:
+        """A size of the configuration, which may have been set to anything since the start."""
+        size = getattr(self._config, key) or 0
+        if not 0 <= size < math.inf:
+            raise StorageError(f"{key}: {size!r} is not allowed; allowed: a size in GB from 0")
+        return int(size * GB)
 
     def _install(self, made: dict[str, Backend]) -> dict[str, str]:
         present = {**self._backends, **made}

@@ -239,6 +239,16 @@ def test_the_budget_counts_what_other_processes_wrote(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.glob("*.chunk")) <= 4 * (SIZE + HEADER_ROOM)
 
 
+def test_a_put_does_not_hang_on_a_file_that_cannot_be_deleted(tmp_path: Path) -> None:
+    store = backend(tmp_path, chunks=1)
+    store.put(key(1), chunk(1))
+    stubborn = only_file(tmp_path)
+    stubborn.unlink()
+    stubborn.mkdir()
+    assert store.put(key(2), chunk(2))
+    assert store.get(key(2)) == chunk(2)
+
+
 def test_a_folder_that_cannot_be_made_is_refused_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"local_disk: cannot make folder '.*file/folder': Not a directory"):

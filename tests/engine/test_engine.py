@@ -215,6 +215,31 @@ def test_of_a_chain_larger_than_the_disk_the_beginning_is_kept(make_engine: Make
     assert engine.lookup(list(range(640)), [DISK]) == stored
 
 
+@pytest.mark.parametrize("location", [MEMORY, DISK])
+def test_of_two_chains_the_older_one_loses_its_end_first(make_engine: MakeEngine, location: str) -> None:
+    size = 90_000 / 1024**3  # ten chunks
+    engine = make_engine(max_local_disk_size=size, max_local_cpu_size=size, store_location=location)
+    older, newer = list(range(128)), list(range(1000, 1064))
+    assert engine.store(tokens=older) == 128
+    assert engine.store(tokens=newer) == 64
+    assert engine.lookup(newer) == 64
+    assert 0 < engine.lookup(older) < 128
+
+
+@pytest.mark.parametrize("location", [MEMORY, DISK])
+def test_a_chain_that_was_read_again_outlives_one_that_was_not(make_engine: MakeEngine, location: str) -> None:
+    size = 90_000 / 1024**3  # ten chunks
+    engine = make_engine(
+        max_local_disk_size=size, max_local_cpu_size=size, store_location=location, retrieve_locations=[location]
+    )
+    engine.store(tokens=list(range(64)))
+    engine.store(tokens=list(range(500, 564)))
+    engine.retrieve(tokens=list(range(64)))
+    engine.store(tokens=list(range(1000, 1064)))
+    assert engine.lookup(list(range(64))) == 64
+    assert engine.lookup(list(range(500, 564))) < 64
+
+
 def test_store_location_and_retrieve_locations_choose_the_backends(make_engine: MakeEngine) -> None:
     engine = make_engine()
     engine.config.store_location = MEMORY

@@ -113,6 +113,21 @@ def test_when_a_backend_cannot_be_made_anew_the_old_one_goes_on(make_engine: Mak
     assert engine.lookup(TOKENS, [DISK]) == 32
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("cache_policy", "NOPE"), ("max_local_cpu_size", float("nan")), ("max_local_cpu_size", -1.0)],
+)
+def test_a_value_set_at_run_time_that_cannot_be_is_refused_at_recreate(
+    make_engine: MakeEngine, key: str, value: object
+) -> None:
+    engine, storage = parts(make_engine)
+    engine.store(tokens=TOKENS)
+    setattr(engine.config, key, value)
+    with pytest.raises(StorageError, match=f"{key}: .* is not allowed"):
+        storage.recreate_backend(MEMORY)
+    assert engine.lookup(TOKENS, [MEMORY]) == 32
+
+
 def test_the_probe_of_each_backend_tells_its_steps(make_engine: MakeEngine) -> None:
     _, storage = parts(make_engine)
     results = [storage.probe_backend(name) for name in storage.get_all_backend_names()]

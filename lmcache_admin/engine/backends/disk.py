@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -70,7 +70,7 @@ class LocalDiskBackend:
         if written is None:
             self._count("put_failures")
             return False
-        self._index.add(self._name(key), written, time.time_ns(), checked=True)
+        self._note(self._name(key), written)
         self._count("puts")
         return True
 
@@ -102,22 +102,27 @@ class LocalDiskBackend:
             return False
         return True
 
+    def touch(self, keys: Iterable[ChunkKey]) -> None:
+        """Make chunks recently used one after the other, for every process that shares the folders."""
+        for key in keys:
+            name = self._name(key)
+            path = self._folders.find(name)
+            if path is not None:
+                self._touch(name, path)
+
     def remove(self, key: ChunkKey) -> bool:
         """Delete the chunk's file; whether it was there."""
         name = self._name(key)
         path = self._folders.find(name)
-        removed = path is not None and _unlink(path)
-        self._index.forget(name)
-        return removed
+        return path is not None and self._drop(name, path)
 
     def clear(self) -> dict[str, int]:
         """Delete every chunk's file that is there now; tokens by chunk name."""
         cleared: dict[str, int] = {}
         for path in self._folders.paths():
-            tokens = files.read_tokens(path)
-            if _unlink(path):
-                cleared[path.name.removesuffix(SUFFIX)] = tokens
-            self._index.forget(path.name.removesuffix(SUFFIX))
+            name, tokens = path.name.removesuffix(SUFFIX), files.read_tokens(path)
+            if self._drop(name, path):
+                cleared[name] = tokens
         return cleared
 
     def room(self, nbytes: int) -> int:
@@ -173,7 +178,7 @@ class LocalDiskBackend:
         if text != key.text or self._layout not in (None, chunk.layout):
             return None
         if not key.reserved:
-            self._index.add(name, facts.st_size, time.time_ns(), checked=True)
+            self._note(name, facts.st_size)
             self._touch(name, path)
         return chunk
 
@@ -216,13 +221,26 @@ class LocalDiskBackend:
                 if used > entry.used:  # another process used it since; it is not the oldest
                     self._index.add(name, entry.size, used, checked=entry.checked)
                     continue
-            if _unlink(path):
+            if self._drop(name, path):
                 self._count("evictions")
+            elif path.exists():  # cannot be deleted; the write will show whether anything can be done here
+                return
 
+    def _note(self, name: str, size: int) -> None:
+        """Note a whole file, unless another thread has deleted it by now and will not look again."""
+        self._index.add(name, size, time.time_ns(), checked=True)
+        if self._folders.find(name) is None:
+            self._index.forget(name)
 
-def _unlink(path: Path) -> bool:
-    try:
-        path.unlink()
-    except OSError:
-        return False
-    return True
+    def _drop(self, name: str, path: Path) -> bool:
+        """Delete a file; one that another thread has written since stays noted."""
+        try:
+            path.unlink()
+        except OSError:
+            return False
+        finally:
+            self._index.forget(name)
+            with suppress(OSError):
+                if not name.startswith(PROBE):
+                    self._index.add(name, path.stat().st_size, time.time_ns(), checked=False)
+        return True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from lmcache_admin.engine.backends.files import chunk_name
 from lmcache_admin.engine.backends.policies import POLICIES, ChunkCache
 from lmcache_admin.engine.backends.protocol import Counters
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
+from lmcache_admin.engine.errors import StorageError
 
 
 class LocalCPUBackend:
@@ -19,6 +21,9 @@ class LocalCPUBackend:
         policy: LRU, LFU, FIFO or MRU.
         enabled: Whether chunks are kept (the hot cache's switch).
         layout: The only layout that is taken; None takes any.
+
+    Raises:
+        StorageError: An unknown policy.
     """
 
     durable = False
@@ -26,6 +31,8 @@ class LocalCPUBackend:
     def __init__(
         self, capacity: int, policy: str = "LRU", *, enabled: bool = True, layout: Layout | None = None
     ) -> None:
+        if policy.upper() not in POLICIES:
+            raise StorageError(f"cache_policy: {policy!r} is not allowed; allowed: {', '.join(POLICIES)}")
         self._capacity = capacity
         self._policy = policy.upper()
         self._enabled = enabled
@@ -85,6 +92,12 @@ class LocalCPUBackend:
         """Whether the chunk is kept; it becomes recently used."""
         with self._lock:
             return self._cache.get(key) is not None
+
+    def touch(self, keys: Iterable[ChunkKey]) -> None:
+        """Make chunks recently used one after the other; of use to LRU only."""
+        if self._policy == "LRU":
+            for key in keys:
+                self.confirm(key)
 
     def remove(self, key: ChunkKey) -> bool:
         """Drop one chunk; whether it was there."""

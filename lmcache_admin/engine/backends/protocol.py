@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,9 @@ class Backend(Protocol):
 
     def confirm(self, key: ChunkKey) -> bool:
         """Whether the chunk is there, readable and, if durable, on the medium: a put can be spared."""
+
+    def touch(self, keys: Iterable[ChunkKey]) -> None:
+        """Make chunks recently used one after the other, the last one most."""
 
     def remove(self, key: ChunkKey) -> bool:
         """Drop one chunk; whether it was there."""

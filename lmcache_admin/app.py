@@ -21,7 +21,7 @@ from lmcache_admin.openapi import OpenApi
 from lmcache_admin.operations.health import INTERVAL, Health
 from lmcache_admin.routes import RouteTable
 from lmcache_admin.scrape import Scrape
-from lmcache_admin.security import Audit, Gate, Redactor
+from lmcache_admin.security import Audit, Gate, Redactor, secured
 from lmcache_admin.service import Service
 from lmcache_admin.settings import Settings
 
@@ -63,15 +63,19 @@ class AdminApplication(Flask):
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request; a view that asks the process to exit ends its request, not the process (S52)."""
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, secured(headers), exc_info)
+
         try:
-            return super().wsgi_app(environ, start_response)
+            return super().wsgi_app(environ, start)
         except Exception:
             raise
         except BaseException as error:
             logger.exception("A view tried to end the process")
             body = b'{"error":"Internal Server Error","message":"the operation ended with %s"}'
             payload = body % type(error).__name__.encode()
-            start_response("500 Internal Server Error", [("Content-Type", "application/json")], sys.exc_info())
+            start("500 Internal Server Error", [("Content-Type", "application/json")], sys.exc_info())
             return [payload]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
@@ -24,6 +27,15 @@ STYLES: Mapping[str, tuple[Callable[[Any], str], str]] = {
     "pretty_text": (_pretty_any, _TEXT),
     "pretty_any": (_pretty_any, _JSON),
 }
+
+
+class Answer(Response):
+    """An answer whose bytes and headers are complete when it is made, so that nothing is left to do on sending."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send it; HEAD gets no body."""
+        start_response(self.status, self.headers.to_wsgi_list())
+        return () if environ["REQUEST_METHOD"] == "HEAD" else (self.get_data(),)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ def render(body: Any, style: str, status: int = 200, headers: Mapping[str, str] 
         payload, content_type = body.payload, body.content_type
     else:
         payload = encode(body).encode("utf-8", "backslashreplace")
-    response = Response(payload, status, content_type=content_type)
+    response = Answer(payload, status, content_type=content_type)
     if headers:
         response.headers.update(headers)
     return response

@@ -24,14 +24,23 @@ if TYPE_CHECKING:
 
 #: Paths that answer whatever name they are called by: probes come from anywhere.
 _ANY_HOST = frozenset(("/healthz", "/readyz"))
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+)
+_HEADER_NAMES = frozenset(name.lower() for name, _ in _HEADERS)
+
+
+def secured(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return an answer's headers and those that every answer has; its own win."""
+    own = {name.lower() for name, _ in headers}
+    if own.isdisjoint(_HEADER_NAMES):
+        return [*headers, *_HEADERS]
+    return headers + [(name, value) for name, value in _HEADERS if name.lower() not in own]
 
 
 class Gate:
@@ -79,7 +88,7 @@ class Gate:
             g.audit_entry = self._record(declaration, caller)
 
     def leave(self, response: Response) -> Response:
-        """Count the answer, record the outcome of a change, and add the headers that every answer has."""
+        """Count the answer and record the outcome of a change."""
         seconds = time.monotonic() - g.started
         rule = request.url_rule
         self._requests.add(request.method, rule.rule if rule else "unmatched", response.status_code, seconds)
@@ -87,8 +96,6 @@ class Gate:
         if entry is not None:
             outcome = "done" if response.status_code < 400 else "failed"
             self._audit.conclude(entry, outcome, response.status_code, round(seconds * 1000, 3))
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
         return response
 
     def _changes(self, declaration: Declaration) -> bool:

@@ -41,17 +41,16 @@ class PlainRuntime:
         storage: Any = getattr(engine, "storage_manager", None)
         probes: dict[str, Callable[[], Outcome]] = {}
         if hasattr(storage, "probe_backend"):
-            bypassed = set(storage.get_bypassed_backends())
             frozen = engine.is_frozen()
             for name in storage.get_all_backend_names():
-                probes[name] = partial(_probe_backend, storage, name, frozen, name in bypassed)
+                probes[name] = partial(_probe_backend, storage, name, frozen)
         elif callable(getattr(engine, "is_healthy", None)):
             probes["engine"] = lambda: ("ok", "") if engine.is_healthy() else ("failed", "is_healthy() is false")
         return probes
 
 
-def _probe_backend(storage: Any, name: str, frozen: bool, bypassed: bool) -> Outcome:
-    if frozen or bypassed:
-        return "skipped", "frozen" if frozen else "bypassed"
-    storage.probe_backend(name)
-    return "ok", ""
+def _probe_backend(storage: Any, name: str, frozen: bool) -> Outcome:
+    if frozen:
+        return "skipped", "frozen"
+    result = storage.probe_backend(name)
+    return result.status, result.message

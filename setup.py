@@ -37,6 +37,7 @@ DEV = [
     "mypy>=1.18",
     "import-linter>=2.5",
     "tox>=4.20",
+    "build>=1.2",
     "types-PyYAML",
     "types-cachetools",
     "types-waitress",

@@ -23,9 +23,7 @@ MAX_NODES = 10_000
 MAX_DEPTH = 32
 MAX_DIGITS = 64
 
-_ALLOWED = (
-    f"a YAML map of settings, at most {MAX_BYTES // 1024} KiB, {MAX_NODES} nodes and {MAX_DEPTH} levels deep"
-)
+_ALLOWED = f"a YAML map of settings, at most {MAX_BYTES // 1024} KiB, {MAX_NODES} nodes and {MAX_DEPTH} levels deep"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it
 _UNMISTAKABLE = {
     "tag:yaml.org,2002:bool": re.compile(r"true|false", re.IGNORECASE),

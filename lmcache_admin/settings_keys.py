@@ -110,9 +110,7 @@ def refuse_unknown(values: Mapping[Any, Any], keys: Iterable[Key], *, top: bool)
             raise SettingsError(name, value, f"this key {place}", reason="it stands in the wrong place")
         if name not in known and str(name).startswith(PREFIX):
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
-            raise SettingsError(
-                str(name), value, f"known settings, the nearest is {near}", reason="no such setting"
-            )
+            raise SettingsError(str(name), value, f"known settings, the nearest is {near}", reason="no such setting")
 
 
 def warn_of_unknown(environ: Mapping[str, str], keys: Iterable[Key]) -> None:

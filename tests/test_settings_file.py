@@ -84,7 +84,7 @@ UNFIT = [
     ("a: 0x" + "f" * 100_000, "digits"),
     ("a: " + "x" * MAX_BYTES, "larger than 1024 KiB"),
     ("".join(f"k{number}: {number}\n" for number in range(70_000)), "more than 10000 nodes"),
-    ("[" * 5_000, "nesting depth"),
+    ("[" * 5_000, "line 1"),  # libyaml has a limit of its own since 0.2.6
     ("{a: " * 5_000, "more than 32 levels deep"),
     ("".join(" " * depth + "a:\n" for depth in range(40)), "more than 32 levels deep"),
 ]
@@ -120,9 +120,7 @@ SURPRISES = [
 
 
 @pytest.mark.parametrize(("content", "written", "read"), SURPRISES)
-def test_a_value_that_yaml_reads_otherwise_is_refused(
-    file: Path, content: str, written: str, read: str
-) -> None:
+def test_a_value_that_yaml_reads_otherwise_is_refused(file: Path, content: str, written: str, read: str) -> None:
     text = str(failure(file, content))
     assert f": {written} is not allowed (YAML reads it as {read}" in text
 

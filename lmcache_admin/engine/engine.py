@@ -58,24 +58,20 @@ class Engine:
 
         Args:
             tokens: Token ids. A last, shorter chunk is left out unless `save_unfull_chunk`.
-            slot_mapping: The KV cache's slot of each token, None for 0 to N - 1; see `ArrayConnector.slots`.
+            slot_mapping: Slot of each token, None for 0 to N - 1; see `ArrayConnector.slots`.
             kvcaches: Arrays of the layers in order, None for the engine's own.
             req_id: Only for the log.
 
         Returns:
-            Tokens that are acknowledged: their chunks are kept by every backend that outlives the process,
-            or, where none takes part, by memory. 0 while frozen.
+            Tokens acknowledged: every backend that outlives the process, else memory, has them; 0 while frozen.
 
         Raises:
-            ValueError: Slots or KV caches that do not fit.
-            RuntimeError: The engine is closed.
+            ValueError: Slots or KV caches that do not fit. RuntimeError: The engine is closed.
         """
         ids, caches, slots = self._arguments("store", tokens, slot_mapping, kvcaches, req_id)
-        storage = self._storage()
+        writer = self._writer()
         if self._frozen:
             return 0
-        location = self.config.store_location
-        writer = Writer(storage.active(None if location is None else [location]))
         spans = list(self._spans(ids))
         for start, end, key in spans:
             gather = partial(self.gpu_connector.gather, caches, slots[start:end])
@@ -197,6 +193,10 @@ class Engine:
 
     def _readable(self) -> list[str] | None:
         return [MEMORY] if self._frozen else self.config.retrieve_locations
+
+    def _writer(self) -> Writer:
+        location = self.config.store_location
+        return Writer(self._storage().active(None if location is None else [location]))
 
     def _reader(self) -> Reader:
         storage = self._storage()

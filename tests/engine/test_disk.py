@@ -67,6 +67,14 @@ def test_a_new_backend_finds_what_an_earlier_one_wrote(tmp_path: Path) -> None:
     assert later.get(key(1)) == chunk(1)
 
 
+def test_a_whole_file_of_an_earlier_process_need_not_be_written_again(tmp_path: Path) -> None:
+    backend(tmp_path).put(key(1), chunk(1))
+    later = backend(tmp_path)
+    assert later.confirm(key(1))
+    assert later.confirm(key(1))
+    assert later.stats()["puts"] == 0
+
+
 def test_two_backends_on_one_folder_find_each_others_chunks_at_once(tmp_path: Path) -> None:
     first, second = backend(tmp_path), backend(tmp_path)
     first.put(key(1), chunk(1))

@@ -79,8 +79,10 @@ def test_metadata_names_are_those_of_lmcache(make_manager: MakeManager) -> None:
     assert metadata.is_first_rank()
 
 
-def test_inference_info_is_json(make_manager: MakeManager) -> None:
-    info = make_manager().get_inference_info()
+def test_inference_info_is_json_and_the_version_a_text(make_manager: MakeManager) -> None:
+    manager = make_manager()
+    assert manager.get_inference_version() == "embedded"
+    info = manager.get_inference_info()
     assert json.loads(json.dumps(info))["cache_config"] == {"block_size": 16, "num_blocks": 64}
 
 

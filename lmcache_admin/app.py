@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask
-from werkzeug.routing import Rule
+from flask import Flask, Request
+from werkzeug.routing import MapAdapter, Rule
 
 from lmcache_admin.background import Background, PeriodicTask
 from lmcache_admin.engine.configuration import Configuration
@@ -19,7 +19,7 @@ from lmcache_admin.loader import BlueprintLoader
 from lmcache_admin.metrics import RequestCounts, ServiceMetrics
 from lmcache_admin.openapi import OpenApi
 from lmcache_admin.operations.health import INTERVAL, Health
-from lmcache_admin.routes import RouteTable
+from lmcache_admin.routes import FixedRoutes, RouteTable
 from lmcache_admin.scrape import Scrape
 from lmcache_admin.security import Audit, Gate, Redactor, secured
 from lmcache_admin.service import Service
@@ -60,6 +60,21 @@ class AdminApplication(Flask):
         self.config.update(MAX_CONTENT_LENGTH=MAX_BODY, PROVIDE_AUTOMATIC_OPTIONS=False)
         self.url_map.merge_slashes = False
         self.url_map.redirect_defaults = False
+        self._callable: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Find the route by a look-up where that will do; the gate checks the Host header."""
+        routes = self.extensions["lmcache_admin"].routes if request is not None else None
+        if routes is None or request is None:
+            return super().create_url_adapter(request)
+        return FixedRoutes(self.url_map, request.environ, routes.fixed)
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """As Flask's, which inspects each function anew for each request."""
+        found = self._callable.get(func)
+        if found is None:
+            found = self._callable[func] = super().ensure_sync(func)
+        return found
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request; a view that asks the process to exit ends its request, not the process (S52)."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from flask import Response, current_app, request
+from flask import Request, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from lmcache_admin.declaration import UNDECLARED, Declaration
@@ -98,16 +98,16 @@ def register_error_handlers(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def declaration_of_request() -> Declaration:
-    """What the endpoint file says of the route that is being served."""
-    rule = request.url_rule
+def declaration_of(asked: Request) -> Declaration:
+    """What the endpoint file says of the route that a request takes."""
+    rule = asked.url_rule
     view = current_app.view_functions.get(rule.endpoint) if rule else None
     declaration: Declaration = getattr(view, "declaration", UNDECLARED)
     return declaration
 
 
 def _failure(failure: Failure) -> Response:
-    declaration = declaration_of_request()
+    declaration = declaration_of(request)
     body = failure.answer(declaration)
     style = "text" if isinstance(body, str) else declaration.error_style
     return render(_masked(body), style, failure.status, failure.headers)
@@ -171,7 +171,7 @@ def _without_trailing_slash() -> Response | None:
 
 
 def _unexpected(error: Exception) -> Response:
-    declaration = declaration_of_request()
+    declaration = declaration_of(request)
     logger.error("%s %r failed", request.method, request.path, exc_info=error)
     text = _text_of(error)
     if declaration.failure == "detail":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Flask
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RequestRedirect, Rule
+from werkzeug.routing import Map, MapAdapter, RequestRedirect, Rule
 
 from lmcache_admin.declaration import UNDECLARED, Declaration
 from lmcache_admin.serving.lanes import Route
@@ -26,6 +27,32 @@ class Served:
     declaration: Declaration
 
 
+class FixedRoutes(MapAdapter):
+    """Routes of one request: those without parameters are looked up, the others matched.
+
+    Args:
+        url_map: All routes.
+        environ: The request's WSGI environment.
+        fixed: (method, path) -> rule, of the routes without parameters.
+    """
+
+    def __init__(self, url_map: Map, environ: Mapping[str, Any], fixed: Mapping[tuple[str, str], Rule]) -> None:
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+        host = environ.get("HTTP_HOST") or environ["SERVER_NAME"]
+        script, query = environ.get("SCRIPT_NAME", ""), environ.get("QUERY_STRING", "")
+        scheme = environ["wsgi.url_scheme"]
+        super().__init__(url_map, host, script, "", scheme, path, environ["REQUEST_METHOD"], query)
+        self._fixed = fixed
+
+    def match(self, *args: Any, **options: Any) -> Any:
+        """As `MapAdapter.match`."""
+        if not args and options == {"return_rule": True}:
+            rule = self._fixed.get((self.default_method, self.path_info))
+            if rule is not None:
+                return rule, {}
+        return super().match(*args, **options)
+
+
 class RouteTable:
     """Answers which route a request will take, without spending a thread on it.
 
@@ -37,6 +64,9 @@ class RouteTable:
         self._adapter = app.url_map.bind("localhost")
         self._static: dict[tuple[str, str], Route] = {}
         self._by_rule: dict[tuple[str, str], Route] = {}
+        fixed = [rule for rule in app.url_map.iter_rules() if _is_fixed(rule)]
+        #: (method, path) -> rule, of the routes without parameters; the first to claim a route has it.
+        self.fixed = {(method, rule.rule): rule for rule in reversed(fixed) for method in methods_of(rule)}
         self.served = tuple(_served(app))
         for entry in self.served:
             route = _route(entry)
@@ -67,6 +97,10 @@ def _served(app: Flask) -> Iterator[Served]:
         blueprint = rule.endpoint.rpartition(".")[0]
         for method in sorted(methods_of(rule)):
             yield Served(method, rule.rule, blueprint, declaration)
+
+
+def _is_fixed(rule: Rule) -> bool:
+    return rule.is_leaf and not (rule.arguments or rule.defaults or rule.redirect_to or rule.alias or rule.websocket)
 
 
 def methods_of(rule: Rule) -> set[str]:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, g, request
+from flask import Request, Response, request
 
 from lmcache_admin.declaration import ROLES, Declaration
-from lmcache_admin.errors import Failure, Forbidden, declaration_of_request
+from lmcache_admin.errors import Failure, Forbidden, declaration_of
 from lmcache_admin.metrics_listener import OPEN
 from lmcache_admin.security.callers import Caller, local_caller, over_unix_socket
 from lmcache_admin.security.origins import host_is_ours, is_browser_borne, is_proxied, refusal_of_page
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Paths that answer whatever name they are called by: probes come from anywhere.
 _ANY_HOST = frozenset(("/healthz", "/readyz"))
+#: What the gate keeps of a request, in its WSGI environment.
+_STARTED = "lmcache_admin.started"
+_ENTRY = "lmcache_admin.audit_entry"
 _HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "no-store"),
@@ -72,45 +75,40 @@ class Gate:
             Forbidden: A check failed; `message` says which.
             Failure: 404, the feature is switched off.
         """
-        g.started = time.monotonic()
-        declaration = declaration_of_request()
-        changes = self._changes(declaration)
-        if request.url_rule is not None and declaration.switch and not getattr(self._settings, declaration.switch):
+        asked = _asked()
+        asked.environ[_STARTED] = time.monotonic()
+        declaration = declaration_of(asked)
+        changes = _changes(asked, declaration)
+        if asked.url_rule is not None and declaration.switch and not getattr(self._settings, declaration.switch):
             raise Failure(404, declaration.switched_off)
-        refusal = self._refusal_of_sender(changes)
-        role = _least_role(declaration, changes)
-        caller = self._caller(role)
-        refusal = refusal or self._refusal_of_caller(caller, role, changes)
+        refusal = self._refusal_of_sender(asked, changes)
+        role = _least_role(asked, declaration, changes)
+        caller = self._caller(asked, role)
+        refusal = refusal or self._refusal_of_caller(asked, caller, role, changes)
         if refusal:
-            self._conclude_refused(declaration, caller)
+            self._audit.conclude(self._record(asked, declaration, caller), "refused", 403)
             raise Forbidden(refusal)
-        if changes and request.url_rule is not None:
-            g.audit_entry = self._record(declaration, caller)
+        if changes and asked.url_rule is not None:
+            asked.environ[_ENTRY] = self._record(asked, declaration, caller)
 
     def leave(self, response: Response) -> Response:
         """Count the answer and record the outcome of a change."""
-        seconds = time.monotonic() - g.started
-        rule = request.url_rule
-        self._requests.add(request.method, rule.rule if rule else "unmatched", response.status_code, seconds)
-        entry: Entry | None = g.pop("audit_entry", None)
+        asked = _asked()
+        seconds = time.monotonic() - asked.environ[_STARTED]
+        rule = asked.url_rule
+        self._requests.add(asked.method, rule.rule if rule else "unmatched", response.status_code, seconds)
+        entry: Entry | None = asked.environ.pop(_ENTRY, None)
         if entry is not None:
             outcome = "done" if response.status_code < 400 else "failed"
             self._audit.conclude(entry, outcome, response.status_code, round(seconds * 1000, 3))
         return response
 
-    def _changes(self, declaration: Declaration) -> bool:
-        if request.url_rule is None:
-            return request.method not in ("GET", "HEAD", "OPTIONS")
-        if request.method != "GET":
-            return True
-        return any(request.args.getlist(name)[-1:] not in ([], [""]) for name in declaration.changes_if)
-
-    def _refusal_of_sender(self, changes: bool) -> str | None:
-        environ, settings = request.environ, self._settings
+    def _refusal_of_sender(self, asked: Request, changes: bool) -> str | None:
+        environ, settings = asked.environ, self._settings
         if OPEN in environ:
             return None
         browser = is_browser_borne(environ)
-        if request.path not in _ANY_HOST and (browser or not over_unix_socket(environ)):
+        if asked.path not in _ANY_HOST and (browser or not over_unix_socket(environ)):
             host = environ.get("HTTP_HOST")
             if host is not None and not host_is_ours(host, self._names, settings.auth == "local"):
                 return f"The name {host!r} is not this server's; names are listed in internal_api_server_allowed_hosts."
@@ -118,44 +116,56 @@ class Gate:
             return "A proxy needs internal_api_server_auth: proxy or token."
         return refusal_of_page(environ, changes, settings.allowed_origins) if browser else None
 
-    def _caller(self, role: str) -> Caller:
+    def _caller(self, asked: Request, role: str) -> Caller:
+        address = asked.remote_addr or "unix"
         if self._settings.auth == "off":
-            return Caller("anybody", ROLES[-1], request.remote_addr or "unix", None)
+            return Caller("anybody", ROLES[-1], address, None)
         if role == "viewer":
-            return Caller("local client", "viewer", request.remote_addr or "unix", None)
-        return local_caller(request.environ, self._settings.local_users == "any")
+            return Caller("local client", "viewer", address, None)
+        return local_caller(asked.environ, self._settings.local_users == "any")
 
-    def _refusal_of_caller(self, caller: Caller, role: str, changes: bool) -> str | None:
+    def _refusal_of_caller(self, asked: Request, caller: Caller, role: str, changes: bool) -> str | None:
         if not caller.may(role):
             return f"This needs the role {role}; {caller.actor} has the role {caller.role or 'none'}."
-        if changes and self._settings.read_only and request.url_rule is not None:
+        if changes and self._settings.read_only and asked.url_rule is not None:
             return "internal_api_server_read_only is set: nothing can be changed."
         return None
 
-    def _conclude_refused(self, declaration: Declaration, caller: Caller) -> None:
-        self._audit.conclude(self._record(declaration, caller), "refused", 403)
-
-    def _record(self, declaration: Declaration, caller: Caller) -> Entry:
+    def _record(self, asked: Request, declaration: Declaration, caller: Caller) -> Entry:
         return self._audit.intend(
             actor=caller.actor,
             role=caller.role,
             address=caller.address,
             uid=caller.uid,
-            method=request.method,
-            route=request.url_rule.rule if request.url_rule else request.path,
-            operation=declaration.operation if request.url_rule else "",
-            arguments=self._redactor.mask(_arguments()),
+            method=asked.method,
+            route=asked.url_rule.rule if asked.url_rule else asked.path,
+            operation=declaration.operation if asked.url_rule else "",
+            arguments=self._redactor.mask(_arguments(asked)),
         )
 
 
-def _least_role(declaration: Declaration, changes: bool) -> str:
-    if request.url_rule is None:
+def _asked() -> Request:
+    """The request itself: each access through Flask's proxy looks it up anew."""
+    asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # werkzeug's proxy
+    return asked
+
+
+def _changes(asked: Request, declaration: Declaration) -> bool:
+    if asked.url_rule is None:
+        return asked.method not in ("GET", "HEAD", "OPTIONS")
+    if asked.method != "GET":
+        return True
+    return any(asked.args.getlist(name)[-1:] not in ([], [""]) for name in declaration.changes_if)
+
+
+def _least_role(asked: Request, declaration: Declaration, changes: bool) -> str:
+    if asked.url_rule is None:
         return ROLES[0]
     return ROLES[1] if changes and declaration.role == ROLES[0] else declaration.role
 
 
-def _arguments() -> Mapping[str, Any]:
-    found: dict[str, Any] = {name: values if len(values) > 1 else values[0] for name, values in request.args.lists()}
-    found |= request.view_args or {}
-    body = request.get_json(silent=True) if (request.content_length or 0) <= 65536 and request.is_json else None
+def _arguments(asked: Request) -> Mapping[str, Any]:
+    found: dict[str, Any] = {name: values if len(values) > 1 else values[0] for name, values in asked.args.lists()}
+    found |= asked.view_args or {}
+    body = asked.get_json(silent=True) if (asked.content_length or 0) <= 65536 and asked.is_json else None
     return {**found, "body": body} if body is not None else found

@@ -133,13 +133,19 @@ def _http_error(error: HTTPException) -> BaseResponse:
 
 def _explain(code: int, error: HTTPException) -> str:
     if code == 404:
-        return f"No route {request.path!r}; GET /blueprints lists the routes."
+        return f"No route {_asked_path()!r}; GET /blueprints lists the routes."
     if code == 405:
         methods = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
         return f"{request.method} is not allowed for {request.path!r}; allowed: {methods or 'nothing'}."
     if code == 413:
         return f"The body is too large; allowed: {current_app.config['MAX_CONTENT_LENGTH']} bytes."
     return error.description or error.name
+
+
+def _asked_path() -> str:
+    """The path as it was asked for; `request.path` has lost all but one of its first slashes."""
+    asked: str = request.environ["PATH_INFO"]
+    return "/" * (len(asked) - len(asked.lstrip("/")) - 1) + request.path
 
 
 def _first_reason(messages: Mapping[str, Any]) -> str:
@@ -155,7 +161,7 @@ def _first_reason(messages: Mapping[str, Any]) -> str:
 
 def _without_trailing_slash() -> Response | None:
     """The 307 of the contract for a path with one slash too many, as a relative address."""
-    path = request.path
+    path = _asked_path()
     bare = path.rstrip("/")
     if not bare or bare == path or path.startswith("//"):
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map, MapAdapter, RequestRedirect, Rule
 
 from lmcache_admin.declaration import UNDECLARED, Declaration
@@ -45,8 +45,10 @@ class FixedRoutes(MapAdapter):
         self._fixed = fixed
 
     def match(self, *args: Any, **options: Any) -> Any:
-        """As `MapAdapter.match`."""
+        """As `MapAdapter.match`, but `//conf` is not `/conf`: what a proxy forbids by its path stays forbidden."""
         if not args and options == {"return_rule": True}:
+            if self.path_info.startswith("//"):
+                raise NotFound
             rule = self._fixed.get((self.default_method, self.path_info))
             if rule is not None:
                 return rule, {}

@@ -118,6 +118,7 @@ class AppAnswer(_Parts, WSGITask):
     def get_environment(self) -> dict[str, Any]:
         """waitress' environment and the facts that only the server has."""
         environ = super().get_environment()
+        environ["PATH_INFO"] = self.request.path  # waitress takes the first slashes of //conf for one
         environ["SERVER_SOFTWARE"] = SOFTWARE
         environ["lmcache_admin.arrived"] = self.call.arrived
         environ["lmcache_admin.route"] = self.call.route

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitress.utilities import Error
 
+from lmcache_admin.serving.heads import response_head
 from lmcache_admin.serving.stack import ErrorTask, WSGITask
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class _Parts:
                 self.channel.write_soon(part)
         else:
             if self.channel.ends_after_answer:
-                self.set_close_on_finish()
-            head = self.build_response_header()
+                self.close_on_finish = True
+            head = response_head(self)
             part = self._framed(data)
             self.wrote_header = True
             if len(part) <= JOIN_LIMIT:
@@ -80,6 +81,9 @@ class _Parts:
                 self.channel.write_soon(head)
                 self.channel.write_soon(part)
         self.call.bytes_sent += len(data)
+
+    def set_close_on_finish(self: Any) -> None:
+        self.close_on_finish = True  # the head says so
 
     def _framed(self: Any, data: bytes) -> bytes:
         if not data or self.request.command == "HEAD" or not self.has_body:
@@ -153,6 +157,6 @@ class OwnAnswer(_Parts, ErrorTask):
         if error.code == 405:
             self.response_headers.append(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS"))
         if own is None or own.close:
-            self.set_close_on_finish()
+            self.close_on_finish = True
         self.content_length = len(body)
         self.write(body)

@@ -23,13 +23,14 @@ class RouteUse:
     after thread.
     """
 
-    __slots__ = ("cap", "running", "slow", "stuck", "waiting")
+    __slots__ = ("cap", "held_loop", "running", "slow", "stuck", "waiting")
 
     def __init__(self, cap: int) -> None:
         self.cap = cap
         self.running = 0
         self.stuck = 0
         self.waiting = 0
+        self.held_loop = False  # it has once, and the log says so
         self.slow = False  # a quick call of it once held the loop: threads answer it until it is quick again
 
 

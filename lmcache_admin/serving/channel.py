@@ -167,7 +167,8 @@ class Channel(HTTPChannel):
         except BaseException as raised:  # noqa: BLE001 - whatever a view raises costs its connection, not the server
             call.close = True
             self._answer_failure(call, raised)
-        self.server.log_access(call)
+        if not self.given_up:  # a late answer reached nobody
+            self.server.log_access(call)
 
     def _answer_failure(self, call: Call, raised: BaseException) -> None:
         logger.error("%s failed", call.route.name, exc_info=raised)
@@ -249,12 +250,26 @@ class Channel(HTTPChannel):
                 raise ClientDisconnected
             self.output_started = True
             size = len(data)
-            self._keep(data, size)
-            self._flush_exception(self._flush_some, do_close=False)
-            if self.total_outbufs_len:
+            self.written += size
+            if self.total_outbufs_len or isinstance(data, ReadOnlyFileBasedBuffer):
+                self._keep(data, size)
+                self._flush_exception(self._flush_some, do_close=False)
+            else:
+                self._send_or_keep(data, size)
+            if self.total_outbufs_len or self.will_close:
                 self.loop.wake(self)
                 self._flush_outbufs_below_high_watermark()
             return size
+
+    def _send_or_keep(self, data: bytes, size: int) -> None:
+        """Nothing is pending: what the socket takes at once needs no buffer."""
+        try:
+            sent = self.send(data, do_close=False)
+        except OSError:
+            self.will_close = True
+            return
+        if sent < size:
+            self._keep(data[sent:] if sent else data, size - sent)
 
     def _keep(self, data: Any, size: int) -> None:
         if isinstance(data, ReadOnlyFileBasedBuffer):
@@ -266,7 +281,6 @@ class Channel(HTTPChannel):
             self.outbufs[-1].append(data)
             self.current_outbuf_count += size
         self.total_outbufs_len += size
-        self.written += size
 
     def _new_buffer(self) -> None:
         self.outbufs.append(OverflowableBuffer(self.adj.outbuf_overflow))

@@ -33,12 +33,18 @@ class Front:
     def __init__(self, classify: Classify, lanes: Lanes, flush: Callable[[Channel], None]) -> None:
         self.arrivals: deque[Channel] = deque()  # channels with a complete request
         self.quick: dict[Call, bool] = {}
-        self.current: Call | None = None
         self.lanes = lanes
         self.watch: Watch
         self._classify = classify
         self._flush = flush
         self._over: list[tuple[Call, Refusal]] = []  # calls whose client has yet to be told
+
+    def answering(self) -> Call | None:
+        """The call that the loop is answering; for the watch, on another thread."""
+        try:
+            return next(iter(self.quick), None)
+        except RuntimeError:  # it has just ended, or begun
+            return None
 
     @property
     def impatient(self) -> bool:
@@ -75,7 +81,6 @@ class Front:
     def _answer(self, call: Call) -> bool:
         """Answer on this thread; False when that took so long that the loop has gone to another."""
         channel, lane = call.channel, self.lanes.lane(call.route)
-        self.current = call
         self.quick[call] = True
         if self.watch.parked:
             self.watch.unpark()

@@ -121,6 +121,8 @@ class Lane:
                 call.use.slow = False
             if known:
                 self._release(call, written_off)
+            else:
+                self.served += 1  # it held the loop, and ended before this lane heard of it
             call.state = DONE
             if worker is not None and not self._ends(worker, call, written_off):
                 return self._next_for(worker)
@@ -246,6 +248,8 @@ class Lane:
         except RuntimeError as error:
             logger.error("lane %s is short of a thread: %s", self.limits.name, error)  # noqa: TRY400 - one line
             with self._lock:
+                if call.state == DONE:
+                    return
                 call.replaced = False  # it takes its own place again when it returns
             self._allowance.give_back()
 

@@ -114,6 +114,8 @@ class Listener:
             Channel(self, conn, addr)
         except OSError as error:  # the client has already gone
             logger.debug("a new connection failed: %s", error)
+            self.active_channels.pop(conn.fileno(), None)
+            self.loop.map.pop(conn.fileno(), None)
             conn.close()
 
     def _evict(self) -> bool:

@@ -80,13 +80,17 @@ class Loop:
 
     def run(self) -> bool:
         """Turn until the server has drained (True), or until another thread has the loop (False)."""
-        while self._drain_until is None or self._drains(self._drain_until):
+        while not self.closed:
             try:
+                if self._drain_until is not None and self._drained(self._drain_until):
+                    return True
                 if not self.turn():
                     return False
             except BaseException:
                 logger.exception("a turn of the loop failed")
-                time.sleep(0.01)
+                if not self.front.watch.leads():
+                    return False
+                time.sleep(0.01)  # a fault that comes back at once must not take the processor
         return True
 
     def turn(self) -> bool:
@@ -185,14 +189,14 @@ class Loop:
         self._drain_until = until
         self.poke()
 
-    def _drains(self, until: float) -> bool:
+    def _drained(self, until: float) -> bool:
         if not self.draining:
             self.draining = True
             self.listener.close()
         for channel in list(self.map.values()):
             if channel.idle:
                 channel.handle_close()
-        return time.monotonic() < until and (bool(self.map) or self.front.lanes.open_calls() > 0)
+        return time.monotonic() >= until or not (self.map or self.front.lanes.open_calls())
 
     def close(self) -> None:
         """Close all connections and what is ours; pokes that come later go nowhere."""

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 LOOP_NAME = "api-server-thread"
 SPARE_NAME = "lmcache-admin-spare"
-QUIET_TICKS = 20  # ticks without a quick call before the spare thread parks
+LATE_SECONDS = 1.5 * QUICK_SECONDS  # a look that comes later than this says nothing about the call
+QUIET_TICKS = 5  # ticks without a quick call before the spare thread parks
 
 
 class Watch:
@@ -46,14 +47,21 @@ class Watch:
     def start(self) -> None:
         """Start the loop's thread and the spare one; RuntimeError when the machine has none left."""
         self._start_spare()
-        leader = threading.Thread(target=self._lead, name=LOOP_NAME, daemon=True)
-        leader.start()
-        self._leader = leader
+        self._leader = threading.Thread(target=self._lead, name=LOOP_NAME, daemon=True)
+        try:
+            self._leader.start()
+        except RuntimeError:
+            self._leader = None
+            raise
 
     @property
     def runs(self) -> bool:
         """Whether some thread has the loop."""
         return self._leader is not None
+
+    def leads(self) -> bool:
+        """Whether the asking thread has the loop."""
+        return self._leader is threading.current_thread()
 
     def threads(self) -> list[threading.Thread]:
         """The two threads, to be joined."""
@@ -91,20 +99,22 @@ class Watch:
 
     def _spare_run(self) -> None:
         seen: Call | None = None
-        quiet = 0
+        seen_at = quiet = 0.0
         while not self._stopping:
             while self._errands:
                 self._errands.popleft()()
-            now = self._front.current
-            if now is None or now not in self._front.quick:
+            now = self._front.answering()
+            if now is None:
                 seen, quiet = None, quiet + 1
             elif now is not seen:
-                seen, quiet = now, 0
+                seen, seen_at, quiet = now, time.monotonic(), 0
+            elif time.monotonic() - seen_at > LATE_SECONDS:
+                seen_at = float("inf")  # we were kept from running, and so was the call: look once more
             elif self._front.quick.pop(now, None):
                 self._take_over(now)
                 return
             if quiet > QUIET_TICKS:
-                self._front.current = now = seen = None
+                now = seen = None  # no call is kept alive meanwhile
                 quiet = 0
                 self._park()
             else:
@@ -128,5 +138,7 @@ class Watch:
         except RuntimeError as error:
             logger.error("the loop has no spare thread: %s", error)  # noqa: TRY400 - one line says it
         self._front.lanes.lane(call.route).adopt(call)
-        logger.warning("%s held the loop; threads answer it until it is quick again", call.route.name)
+        level = logging.DEBUG if call.use.held_loop else logging.WARNING
+        call.use.held_loop = True
+        logger.log(level, "%s held the loop; threads answer it until it is quick again", call.route.name)
         self._lead()

@@ -64,7 +64,7 @@ def test_http_1_0_closes_unless_asked_to_keep(site):
     assert site.raw(b"GET /a HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\n/a")
     kept = site.raw(b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /b HTTP/1.0\r\n\r\n")
     assert kept.count(b"200 OK") == 2
-    assert b"Connection: Keep-Alive" in kept
+    assert b"connection: keep-alive" in kept.lower()
 
 
 def test_expect_100_continue_is_answered_before_the_body_comes(site):
@@ -139,6 +139,7 @@ def test_streamed_answer_is_chunked_in_1_1(serve, page):
     answer = site.get("/")
     assert answer.headers["Transfer-Encoding"] == "chunked"
     assert answer.body == b"onetwo"
+    assert "Connection" not in answer.headers
     assert site.get("/", method="HEAD").body == b""
 
 
@@ -203,3 +204,29 @@ def test_environment_tells_arrival_route_and_socket(serve, page):
     assert site.get("/a").body == b"127.0.0.1"
     assert seen[0]["lmcache_admin.route"].name == "GET /a"
     assert isinstance(seen[0]["lmcache_admin.arrived"], float)
+
+
+def test_head_of_an_answer_says_close_once(site):
+    received = site.raw(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert received.count(b"Connection:") == 1
+    assert received.count(b"Date:") == 1
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_answer_without_a_body_keeps_the_connection(serve, page, status):
+    site = serve({})
+    site.server.stop()
+
+    def bare(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response(status, [("ETag", "x")])
+        return []
+
+    site.server = type(site.server)(bare, site.server._classify, site.server.options)
+    site.server.start()
+    connection = http.client.HTTPConnection("127.0.0.1", site.server.port)
+    for _ in range(2):
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        assert response.read() == b""
+        assert not response.will_close
+    connection.close()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmcache_admin.engine.buffers import BufferPool
 from lmcache_admin.engine.chunks import Chunk, Layout
 from lmcache_admin.engine.shape import CacheShape
 
@@ -41,11 +42,13 @@ class ArrayConnector:
     Args:
         caches: Layer name to array, in layer order, all of one shape and C-contiguous.
         layout: How a chunk of them lies.
+        chunk_size: Tokens of a whole chunk.
     """
 
-    def __init__(self, caches: dict[str, Array], layout: Layout) -> None:
+    def __init__(self, caches: dict[str, Array], layout: Layout, chunk_size: int) -> None:
         self.named = caches
         self.layout = layout
+        self._buffers = BufferPool(layout.nbytes(chunk_size))
         self._lock = threading.Lock()  # held while one chunk is copied, so that no copy is torn
 
     @property
@@ -76,7 +79,8 @@ class ArrayConnector:
     def gather(self, caches: Sequence[Array], slots: Slots) -> Chunk:
         """Copy the slots of every layer into a new chunk."""
         planes, layers, width, _ = self.layout
-        taken: Array = np.empty((planes, layers, len(slots), width), caches[0].dtype)
+        buffer = self._buffers.take(self.layout.nbytes(len(slots)))
+        taken: Array = buffer.view(caches[0].dtype).reshape(planes, layers, len(slots), width)
         run = _run(slots)
         with self._lock:
             for layer, cache in enumerate(caches):
@@ -86,8 +90,7 @@ class ArrayConnector:
                         np.take(flat[plane], slots, axis=0, out=taken[plane, layer], mode="clip")
                     else:
                         taken[plane, layer] = flat[plane, run]
-        payload = taken.reshape(-1).view(np.uint8).data.toreadonly()
-        return Chunk(self.layout, len(slots), payload)
+        return Chunk(self.layout, len(slots), buffer.data.toreadonly())
 
     def scatter(self, caches: Sequence[Array], slots: Slots, chunk: Chunk) -> None:
         """Copy a chunk into the slots of every layer."""

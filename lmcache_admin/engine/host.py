@@ -52,7 +52,8 @@ class Manager:
             if self.lmcache_engine is not None or self.lmcache_engine_metadata.role == "scheduler":
                 return
             storage = StorageManager(self.config, self._shape.layout)
-            connector = ArrayConnector(make_caches(self._shape), self._shape.layout)
+            chunk_size = self.lmcache_engine_metadata.chunk_size
+            connector = ArrayConnector(make_caches(self._shape), self._shape.layout, chunk_size)
             self.lmcache_engine = Engine(self.config, self.lmcache_engine_metadata, storage, connector)
 
     def stop(self) -> None:

@@ -131,7 +131,7 @@ class InternalAPIServer:
         self.server = HTTPServer(self.app, routes.classify, _options(settings, place))
         self._metrics = metrics_listener(self.app, routes, settings, offset)
         self.service.metrics.lanes = self.server.lanes.counters
-        logging.getLogger("lmcache_admin.access").setLevel(settings.log_level.upper())
+        logging.getLogger("lmcache_admin.access").setLevel(settings.log_level_number)
         self.enable = True
 
     def _take(self, place: Address, settings: Settings) -> None:

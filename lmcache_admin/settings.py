@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,6 +112,11 @@ class Settings:
     metrics_port_start: int = _key(
         6899, kinds.PORT, "port of that listener for the scheduler; worker N: this + 1 + N"
     )
+
+    @property
+    def log_level_number(self) -> int:
+        """`log_level` as the logging module counts; `trace`, which it has no name for, is 5."""
+        return 5 if self.log_level == "trace" else int(getattr(logging, self.log_level.upper()))
 
     @classmethod
     def from_host(cls, config: object, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -179,6 +179,11 @@ def test_settings_made_by_hand_are_checked_too() -> None:
     assert Settings(lane_threads={"read": 1}).lane_threads["job"] == 4
 
 
+@pytest.mark.parametrize(("name", "number"), [("trace", 5), ("debug", 10), ("warning", 30), ("critical", 50)])
+def test_the_log_level_is_a_number_for_logging(name: str, number: int) -> None:
+    assert Settings(log_level=name).log_level_number == number
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Settings().port_start = 1

@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 __all__ = ["start_logging"]
 
 _TRACE = 5
-_LEVELS = {"trace": _TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 class TextFormatter(logging.Formatter):
@@ -38,18 +37,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry)
 
 
-def start_logging(level: str, form: str) -> None:
+def start_logging(level: int, form: str) -> None:
     """Send every logger's lines to stderr.
 
     Args:
-        level: Name of the lowest level that is written, `trace` to `critical`.
+        level: The lowest level that is written, as the logging module counts.
         form: `text` or `json`.
     """
     logging.addLevelName(_TRACE, "TRACE")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
-    root.setLevel(_LEVELS[level])
+    root.setLevel(level)
     root.addHandler(handler)
 
 

@@ -37,14 +37,17 @@ def command(module: str, arguments: tuple[str, ...]) -> None:
 
 def _check(module: str) -> None:
     """Refuse what cannot be run, so that the module's own import errors keep their traceback."""
+    if not all(map(str.isidentifier, module.split("."))) or not _can_run(module):
+        raise click.UsageError(f"-m {module!r}: {sys.executable} has no such module that can be run")
+
+
+def _can_run(module: str) -> bool:
     try:
         spec = find_spec(module)
         if spec is not None and spec.submodule_search_locations is not None:
             spec = find_spec(f"{module}.__main__")
-    except (ModuleNotFoundError, ValueError) as error:  # a parent that is not there; no module's name
-        name = getattr(error, "name", None)
-        if name and not f"{module}.".startswith(f"{name}."):
-            raise
-        spec = None
-    if spec is None:
-        raise click.UsageError(f"-m {module!r}: {sys.executable} has no such module that can be run")
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that a parent package imports
+        return False
+    return spec is not None

@@ -78,7 +78,7 @@ def command(
         folder = data_folder(data, os.environ)
         values = serve_values(config, flags, folder, os.environ)
         settings = _settings(values)
-        start_logging(settings.log_level, log_format)
+        start_logging(settings.log_level_number, log_format)
         managers = _managers(values)
     except PolicyError as error:
         raise CannotStart(str(error)) from None

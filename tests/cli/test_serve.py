@@ -168,6 +168,10 @@ def test_wrong_use_is_exit_code_2(run: Run, arguments: list[str]) -> None:
     assert run("serve", *arguments).returncode == 2
 
 
+def test_the_level_trace_starts(start: Start, port: str) -> None:
+    assert start("--port-start", port, "--log-level", "trace").end() == 0
+
+
 def test_a_log_level_that_does_not_exist_is_exit_code_2(run: Run) -> None:
     done = run("serve", "--log-level", "loud")
     assert done.returncode == 2

@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,7 +142,3 @@ def test_a_periodic_thread_that_ended_by_itself_has_died(facts: dict[str, Any]) 
 def test_lmcache_has_every_member_that_our_protocols_name(facts: dict[str, Any]) -> None:
     assert set(facts["surface"]) >= {"Engine", "Manager", "StorageManager"}
     assert {name: lacking for name, lacking in facts["surface"].items() if lacking} == {}
-
-
-def test_the_interpreter_of_the_tests_needs_no_lmcache() -> None:
-    assert "lmcache" not in sys.modules

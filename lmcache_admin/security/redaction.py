@@ -12,8 +12,10 @@ MASK = "******"
 #: Words in a key that say its value is a secret; whole words, so that `tokens` and `key_count` stay readable.
 _SECRET_WORDS = {
     *("password", "passwd", "passphrase", "pwd", "secret", "secrets", "token", "apikey", "authorization"),
-    *("credential", "credentials", "cookie", "signature", "sas", "dsn"),
+    *("credential", "credentials", "cookie", "signature", "sig", "sas", "dsn"),
 }
+#: Ends of words that are written together, such as PGPASSWORD.
+_SECRET_ENDS = ("password", "passwd", "passphrase", "secret", "token", "apikey")
 _SECRET_PAIRS = re.compile(
     r"(?:api|access|private|secret|signing|session|encryption|auth|account|shared|master|license|ssh|service)[_-]?key"
     r"|key[_-]?(?:data|base64|pem)|conn(?:ection)?[_-]?str(?:ing)?|client[_-]?secret|webhook[_-]?url|bearer"
@@ -28,15 +30,20 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|\b(?:gh[pousr]_|github_pat_|glpat-|hf_|sk-|pk_live_|sk_live_|rk_live_|xox[abprs]-|lmca_|npm_|pypi-|dop_v1_|AIza|ya29\.|AKIA|ASIA|nvapi-|tskey-)[\w.-]{8,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?",
+    r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?",
     re.DOTALL,
 )
-_URL_LOGIN = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)(?P<user>[^\s/@:\"']*):(?P<password>[^\s/@\"']+)@")
+# Each expression begins with a look-behind, so that a long run of letters is walked over once and not once a letter:
+# a match holds the interpreter's lock, and texts of clients come through here.
+_URL_LOGIN = re.compile(r"(?<![\w+.-])(?P<scheme>[\w+.-]+://)(?P<user>[^\s/@:\"']*):(?P<password>[^\s/\"']+)@")
 _SCHEME_WORD = re.compile(r"(?i)\b(?P<scheme>bearer|basic)\s+(?P<value>[\w.~+/=-]{8,})")
-#: `name=value`, `name: value`, `"name": "value"` and `--name value` inside a longer text.
-_PAIR = re.compile(
-    r"(?P<name>[\w.-]*[A-Za-z][\w.-]*)(?P<gap>[\"']?\s*[=:]\s*|\s+(?=[^\s-]))"
-    r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;&\"'}\]]+)"
+_LOGIN_OPTION = re.compile(r"(?<!\S)(?P<option>(?:-u|--user|--proxy-user)[\s=]+[^\s:]+:)\S+")
+#: The beginning of `name=value`, `name: value`, `"name": "value"` and `--name value` inside a longer text.
+_NAME = re.compile(r"(?<![\w.-])(?P<name>[\w.-]+)(?P<gap>[\"']?\s*[=:][ \t]*(?:\n[ \t]+(?:- )?)?|\s+)")
+#: A value: a quoted text, a list or an object to its end or that of the line, else up to a blank or separator.
+_VALUE = re.compile(
+    r"\"(?:[^\"\\\n]|\\.)*(?:\"|$)|'(?:[^'\\\n]|\\.)*(?:'|$)|[\[{(][^\]})\n]*(?:[\]})]|$)|[^\s,;&\"'}\])]+",
+    re.MULTILINE,
 )
 
 
@@ -66,7 +73,7 @@ class Redactor:
             return value
         if key and is_secret_name(key) and value not in ("", b""):
             return MASK
-        return self.mask_text(value) if isinstance(value, str) else value
+        return self.mask_text(_text_of(value))
 
     def mask_text(self, text: str) -> str:
         """Return `text` with the secrets inside it masked, also those in JSON that it holds."""
@@ -76,7 +83,8 @@ class Redactor:
         text = _SHAPES.sub(MASK, text)
         text = _URL_LOGIN.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
         text = _SCHEME_WORD.sub(rf"\g<scheme> {MASK}", text)
-        text = _PAIR.sub(_mask_pair, text)
+        text = _LOGIN_OPTION.sub(rf"\g<option>{MASK}", text)
+        text = _mask_pairs(text)
         for pattern in self._extra:
             text = pattern.sub(MASK, text)
         return text
@@ -88,7 +96,16 @@ def is_secret_name(name: str) -> bool:
     if _HARMLESS.fullmatch(lowered):
         return False
     words = {word.lower() for word in _WORD.findall(name)}
-    return bool(words & _SECRET_WORDS) or bool(_SECRET_PAIRS.search(lowered))
+    joined = any(word.endswith(_SECRET_ENDS) for word in words)
+    return joined or bool(words & _SECRET_WORDS) or bool(_SECRET_PAIRS.search(lowered))
+
+
+def _text_of(value: object) -> str:
+    """What the encoders print for a value that JSON has no form for; one that cannot be printed is masked."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a host's object may raise anything here; the rest of the answer is still good
+        return MASK
 
 
 def _as_json(text: str) -> Any:
@@ -98,10 +115,20 @@ def _as_json(text: str) -> Any:
         return None
 
 
-def _mask_pair(match: re.Match[str]) -> str:
-    name, gap, value = match["name"], match["gap"], match["value"]
-    option = gap.strip() == "" and match.string[max(0, match.start() - 2) : match.start()].endswith("--")
-    if not is_secret_name(name.strip("-")) or (gap.strip() == "" and not (option or name.startswith("--"))):
-        return match[0]
-    quote = value[0] if value[0] in "\"'" else ""
-    return f"{name}{gap}{quote}{MASK}{quote}"
+def _mask_pairs(text: str) -> str:
+    """Mask the values of secret names; a harmless name's value is searched too, for `error: password=x` holds one."""
+    parts, at = [], 0
+    while (match := _NAME.search(text, at)) is not None:
+        value = _VALUE.match(text, match.end()) if _is_secret_pair(match) else None
+        end = value.end() if value else match.end("name")
+        parts.append(text[at : value.start() if value else end])
+        if value:
+            quote = value[0][0] if value[0][0] in "\"'" else ""
+            parts.append(f"{quote}{MASK}{quote}")
+        at = end
+    return "".join(parts) + text[at:]
+
+
+def _is_secret_pair(match: re.Match[str]) -> bool:
+    name = match["name"]
+    return (match["gap"].strip() != "" or name.startswith("--")) and is_secret_name(name.strip("-"))

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lmcache_admin.engine import Configuration, Manager
 from lmcache_admin.integrations import vllm as plugin
 from lmcache_admin.integrations.lmcache_runtime import LMCacheRuntime
 
@@ -127,6 +128,10 @@ def probe_facts(folder: Path) -> dict[str, Any]:
         cache.store, cache.retrieve = own
         cache.mark_init_failed("scenario")
         facts["unwell"] = results()
+    embedded = Manager(Configuration.from_mapping({"chunk_size": 16, "max_local_cpu_size": 0.01}, {}))
+    embedded.start()
+    facts["embedded engine"] = {name: call() for name, call in LMCacheRuntime().probes(embedded).items()}
+    embedded.stop()
     return facts
 
 
@@ -219,6 +224,10 @@ def address_facts(folder: Path) -> dict[str, Any]:
         facts["worker 3"]["expected"] = manager.config.internal_api_server_port_start + 4
     with engine(folder, extra_config={"internal_api_server_replace": False}) as manager:
         facts["replaced not"] = about(manager)
+    os.environ["LMCACHE_INTERNAL_API_SERVER_REPLACE"] = "false"
+    with engine(folder) as manager:
+        facts["replaced not by variable"] = about(manager)
+    del os.environ["LMCACHE_INTERNAL_API_SERVER_REPLACE"]
     return facts
 
 

@@ -96,8 +96,9 @@ def test_a_worker_listens_one_above_its_id(facts: dict[str, Any]) -> None:
     assert (seen["enable"], seen["port"]) == (True, seen["expected"])
 
 
-def test_a_setting_keeps_lmcaches_own_server(facts: dict[str, Any]) -> None:
-    seen = facts["addresses"]["replaced not"]
+@pytest.mark.parametrize("case", ["replaced not", "replaced not by variable"])
+def test_a_setting_keeps_lmcaches_own_server(facts: dict[str, Any], case: str) -> None:
+    seen = facts["addresses"][case]
     assert seen["class"] == "lmcache.v1.internal_api_server.api_server.InternalAPIServer"
     assert seen["kept"] == 32
 
@@ -133,6 +134,10 @@ def test_what_fails_is_a_finding(facts: dict[str, Any]) -> None:
     probes = facts["probes"]
     assert probes["folder gone"][DISK][0] == "failed"
     assert probes["unwell"]["engine"] == ["failed", "is_healthy() is false"]
+
+
+def test_an_embedded_engine_beside_lmcache_is_probed_as_ever(facts: dict[str, Any]) -> None:
+    assert facts["probes"]["embedded engine"] == {CPU: ["ok", ""]}
 
 
 def test_a_periodic_thread_that_ended_by_itself_has_died(facts: dict[str, Any]) -> None:

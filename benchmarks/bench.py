@@ -20,11 +20,13 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PEER_VARIABLE = "LMCACHE_ADMIN_TEST_LMCACHE_PYTHON"
+_FIGURES = ("rate", "p50", "p99", "cpu")
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 _VERSIONS = """
 import importlib.metadata, json, platform
 found = {"python": platform.python_version()}
-for name in ("flask", "werkzeug", "waitress", "prometheus_client", "lmcache", "fastapi", "uvicorn", "uvloop", "httptools"):
+wanted = "flask werkzeug waitress prometheus_client lmcache fastapi uvicorn uvloop httptools"
+for name in wanted.split():
     try:
         found[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -52,12 +54,13 @@ class Server:
 
 @dataclass
 class Load:
-    """What wrk saw."""
+    """What wrk saw: requests a second, milliseconds, failures, and the server's CPU time for a request in us."""
 
-    rate: float
-    p50: float
-    p99: float
-    errors: int
+    rate: float = 0.0
+    p50: float = 0.0
+    p99: float = 0.0
+    cpu: float = 0.0
+    errors: int = 0
 
 
 def arguments(doc: str | None, **defaults: Any) -> argparse.Namespace:
@@ -119,34 +122,44 @@ def kinds(options: argparse.Namespace, *names: str) -> list[str]:
     return [name for name in names if name != "peer" or options.peer_python]
 
 
-def wrk(port: int, path: str, connections: int, seconds: float) -> Load:
+def wrk(server: Server, path: str, connections: int, seconds: float) -> Load:
     """Load one path with keep-alive connections, each with one request at a time."""
-    url = f"http://127.0.0.1:{port}{path}"
+    url = f"http://127.0.0.1:{server.port}{path}"
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "--latency", url]
-    return read_wrk(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    before = _cpu_seconds(server.pid)
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return read_wrk(text, _cpu_seconds(server.pid) - before)
 
 
-def read_wrk(text: str) -> Load:
-    """Read wrk's report; latencies in ms."""
+def read_wrk(text: str, cpu_seconds: float) -> Load:
+    """Read wrk's report."""
     latency = {m[1]: float(m[2]) * _UNITS[m[3]] for m in re.finditer(r"(\d+)%\s+([\d.]+)(us|ms|s|m)\b", text)}
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    done = re.search(r"(\d+) requests in", text)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     errors = (int(refused[1]) if refused else 0) + (sum(map(int, broken.groups())) if broken else 0)
-    return Load(float(rate[1]) if rate else 0.0, latency.get("50", 0.0), latency.get("99", 0.0), errors)
+    cpu = cpu_seconds * 1e6 / int(done[1]) if done and int(done[1]) else 0.0
+    return Load(float(rate[1]) if rate else 0.0, latency.get("50", 0.0), latency.get("99", 0.0), cpu, errors)
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def median_of(loads: Sequence[Load]) -> Load:
     """The median of each figure over the rounds, and all errors."""
-    middle = [statistics.median(getattr(load, name) for load in loads) for name in ("rate", "p50", "p99")]
-    return Load(*middle, sum(load.errors for load in loads))
+    rate, p50, p99, cpu = (statistics.median(getattr(load, name) for load in loads) for name in _FIGURES)
+    return Load(rate, p50, p99, cpu, sum(load.errors for load in loads))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table in Markdown."""
     cells = [[_cell(cell) for cell in row] for row in [head, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
+    lines = [f"| {' | '.join(row)} |" for row in padded]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
 

@@ -22,17 +22,17 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(serving(kind, options)) for kind in kinds(options, "ours", "peer", "waitress")]
         for server in servers:
-            wrk(server.port, PATHS[0], 8, 1)
+            wrk(server, PATHS[0], 8, 1)
         found = measure(servers, options.rounds, options.seconds)
     medians = {key: median_of(loads) for key, loads in found.items()}
-    rows = [_row(path, count, medians) for path in PATHS for count in CONNECTIONS]
+    rows = [_row(case, kind, load, medians[case, "ours"]) for (case, kind), load in medians.items()]
     results = [
         {"path": path, "connections": count, "server": kind, **asdict(load)}
         for ((path, count), kind), load in medians.items()
     ]
-    head = ["request", "connections", "ours req/s", "p99 ms", "peer req/s", "p99 ms", "waitress req/s", "p99 ms"]
-    text = table([*head, "ours / peer", "ours / waitress", "errors"], rows)
-    finish(options, "light", results, text)
+    head = ["request", "connections", "server", "req/s", "p50 ms", "p99 ms", "CPU us/req", "errors"]
+    head += ["ours, times its req/s", "ours, times its CPU"]
+    finish(options, "light", results, table(head, rows))
 
 
 def measure(servers: list[Server], rounds: int, seconds: float) -> dict[tuple[Case, str], list[Load]]:
@@ -42,21 +42,15 @@ def measure(servers: list[Server], rounds: int, seconds: float) -> dict[tuple[Ca
         for path in PATHS:
             for count in CONNECTIONS:
                 for server in servers[:: 1 if number % 2 else -1]:
-                    load = wrk(server.port, path, count, seconds)
+                    load = wrk(server, path, count, seconds)
                     found.setdefault(((path, count), server.kind), []).append(load)
     return found
 
 
-def _row(path: str, count: int, medians: dict[tuple[Case, str], Load]) -> list[object]:
-    found = {kind: medians.get(((path, count), kind)) for kind in ("ours", "peer", "waitress")}
-    row: list[object] = [f"GET {path}", count]
-    for load in found.values():
-        row += [load.rate, load.p99] if load else [None, None]
-    ours = found["ours"]
-    for kind in ("peer", "waitress"):
-        other = found[kind]
-        row.append(f"{ours.rate / other.rate:.2f}" if ours and other else None)
-    return [*row, sum(load.errors for load in found.values() if load)]
+def _row(case: Case, kind: str, load: Load, ours: Load) -> list[object]:
+    figures = [load.rate, load.p50, load.p99, load.cpu, load.errors]
+    ratios = [f"{ours.rate / load.rate:.2f}", f"{ours.cpu / load.cpu:.2f}"] if kind != "ours" else [None, None]
+    return [f"GET {case[0]}", case[1], kind, *figures, *ratios]
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ def start_waitress(manager: Manager, port: int, registry: Registry | None) -> No
     """Start waitress alone: the most that a server on it can reach. As it comes: four threads."""
     import logging
 
-    import waitress
+    import waitress.server
 
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a warning for each queued request costs the most
     body = json.dumps({"status": "success", "freeze": False, "message": "Freeze mode is disabled"}, indent=2).encode()
@@ -229,7 +229,7 @@ def start_waitress(manager: Manager, port: int, registry: Registry | None) -> No
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
-    server = waitress.create_server(application, host="127.0.0.1", port=port, asyncore_use_poll=True)
+    server = waitress.server.create_server(application, host="127.0.0.1", port=port, asyncore_use_poll=True)
     threading.Thread(target=server.run, daemon=True).start()
 
 
@@ -267,7 +267,8 @@ def add_series(count: int) -> None:
     from prometheus_client import Counter
 
     for family in range(count // 10):
-        counter = Counter(f"lmcache:benchmark_{family}", f"Counter {family} of the benchmark.", ["model_name", "worker_id"])
+        labels = ["model_name", "worker_id"]
+        counter = Counter(f"lmcache:benchmark_{family}", f"Counter {family} of the benchmark.", labels)
         for worker in range(10):
             counter.labels("meta-llama/Llama-3.1-8B-Instruct", str(worker)).inc(worker + family / 7)
 

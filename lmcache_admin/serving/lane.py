@@ -73,10 +73,10 @@ class Lane:
     def _no_room(self, use: RouteUse, route: Route) -> str | None:
         if self._stopping:
             return "the server is stopping"
-        if use.stuck >= use.cap and use.waiting >= self.limits.queue // 2:
+        if use.running >= use.cap and use.waiting >= self.limits.route_queue:
             return (
-                f"{use.stuck} earlier calls of {route.name} have not returned and {use.waiting} more wait "
-                f"({self.limits.describe()}; one route may hold {use.cap} threads)"
+                f"{use.running} calls of {route.name} have not returned and {use.waiting} more wait "
+                f"({self.limits.describe()}; one route may hold half of both)"
             )
         if len(self._queue) >= self.limits.queue:
             return f"all threads are busy and the queue is full ({self.limits.describe()})"

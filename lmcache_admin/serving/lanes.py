@@ -50,6 +50,11 @@ class LaneLimits:
         return max(1, self.threads // 2)
 
     @property
+    def route_queue(self) -> int:
+        """Places that one route may take in the queue while its threads are all taken: half of them."""
+        return max(1, self.queue // 2)
+
+    @property
     def retry_after(self) -> int:
         """Seconds that a refused caller is told to wait."""
         return max(1, min(30, math.ceil(self.deadline / 10)))

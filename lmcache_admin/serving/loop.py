@@ -113,6 +113,7 @@ class Loop:
         front.tell_expired(now)
         if now >= self.listener.next_care:
             self.listener.care(now)
+            front.watch.keep_spare()
         return True
 
     def _patience(self) -> float | None:

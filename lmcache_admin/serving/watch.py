@@ -86,6 +86,16 @@ class Watch:
         self._errands.append(errand)
         self.unpark()
 
+    def keep_spare(self) -> None:
+        """Start a spare thread if there is none, because the machine had none left or it has died."""
+        if self._stopping or (self._spare is not None and self._spare.is_alive()):
+            return
+        self.parked = False
+        try:
+            self._start_spare()
+        except RuntimeError as error:
+            logger.error("the loop has no spare thread: %s", error)  # noqa: TRY400 - one line says it
+
     # -- the two roles
 
     def _lead(self) -> None:
@@ -101,8 +111,7 @@ class Watch:
         seen: Call | None = None
         seen_at = quiet = 0.0
         while not self._stopping:
-            while self._errands:
-                self._errands.popleft()()
+            self._run_errands()
             now = self._front.answering()
             if now is None:
                 seen, quiet = None, quiet + 1
@@ -120,6 +129,13 @@ class Watch:
             else:
                 time.sleep(QUICK_SECONDS)
 
+    def _run_errands(self) -> None:
+        while self._errands:
+            try:
+                self._errands.popleft()()
+            except Exception:
+                logger.exception("the spare thread failed at what it was sent for")
+
     def _park(self) -> None:
         self.parked = True
         if self._front.quick or self._errands or self._stopping:  # came before parked was seen
@@ -133,10 +149,7 @@ class Watch:
         if former is not None:
             former.name = f"lmcache-admin-{call.route.lane}-loop-{self._demoted}"
         self._spare = None
-        try:
-            self._start_spare()
-        except RuntimeError as error:
-            logger.error("the loop has no spare thread: %s", error)  # noqa: TRY400 - one line says it
+        self.keep_spare()
         self._front.lanes.lane(call.route).adopt(call)
         level = logging.DEBUG if call.use.held_loop else logging.WARNING
         call.use.held_loop = True

@@ -37,7 +37,8 @@ def test_64_reads_that_hang_for_good_delay_no_other_route(serve, page, hang, unt
         deadlines={"read": 60},
     )
     site.ask("/hang", times=64)
-    until(lambda: site.lane("read").busy == 4 and site.lane("read").queued == 60)
+    until(lambda: site.lane("read").busy == 4 and site.lane("read").queued + site.lane("read").rejected == 60)
+    assert site.lane("read").queued == 32
     for path in ("/light", "/health", "/quick", "/read", "/change"):
         assert site.get(path).body == b"done"
 
@@ -142,7 +143,7 @@ def test_waiting_request_is_passed_over_while_its_route_is_full(serve, page, unt
     until(lambda: (site.lane("read").busy, site.lane("read").queued) == (1, 1))
 
 
-def test_route_whose_calls_are_all_stuck_may_fill_half_of_the_queue(serve, page, hang, until):
+def test_route_whose_threads_are_all_taken_may_fill_half_of_the_queue(serve, page, hang, until):
     site = serve({"/hang": page(hang)}, lane_threads={"read": 2}, lane_queues={"read": 4}, deadlines={"read": 0.5})
     assert site.get("/hang").status == 504
     waiting = site.ask("/hang", times=2)
@@ -182,10 +183,11 @@ def test_counters_tell_what_was_served_and_how_long_it_waited(serve, page, until
     for _ in range(3):
         site.get("/read")
         site.get("/quick")
-    until(lambda: site.lane("read").busy == 0)
+    until(lambda: site.lane("read").served == 6)
     counters = site.lane("read")
-    assert (counters.served, counters.served_by_loop, counters.waited_count) == (6, 3, 3)
-    assert sum(counters.waited_buckets) == 3
+    assert counters.waited_count >= 3
+    assert counters.served_by_loop + counters.waited_count == 6
+    assert sum(counters.waited_buckets) == counters.waited_count
     assert (counters.threads, counters.busy, counters.queued, counters.queue_limit) == (8, 0, 0, 64)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lmcache_admin.serving.poller import KeptPoll
 from lmcache_admin.serving.server import HTTPServer
 
 
@@ -18,9 +19,9 @@ def quickly(_environ: Any) -> bytes:
     return b"done"
 
 
-def test_quick_call_is_answered_by_the_thread_of_the_loop(serve, page):
+def test_quick_call_is_answered_by_the_thread_of_the_loop(serve, page, until):
     site = serve({"/quick": page(thread_name, quick=True), "/read": page(thread_name)})
-    assert site.get("/quick").body == b"api-server-thread"
+    until(lambda: site.get("/quick").body == b"api-server-thread")
     assert site.get("/read").body.startswith(b"lmcache-admin-read-")
     loop = next(thread for thread in threading.enumerate() if thread.name == "api-server-thread")
     assert loop.daemon
@@ -34,7 +35,7 @@ def test_quick_call_that_hangs_does_not_stop_the_loop(serve, page, release, unti
     site = serve({"/hang": page(hang, quick=True), "/quick": page(thread_name, quick=True)}, deadlines={"read": 60})
     answers = site.ask("/hang")
     until(lambda: site.lane("read").busy == 1)
-    assert site.get("/quick").body == b"api-server-thread"
+    until(lambda: site.get("/quick").body == b"api-server-thread")
     assert len([thread for thread in threading.enumerate() if thread.name == "api-server-thread"]) == 1
     release.set()
     until(lambda: answers)
@@ -158,3 +159,22 @@ def test_request_that_cannot_be_classed_is_still_answered(serve, page):
     site.server = server
     server.start()
     assert site.get("/").body == b"done"
+
+
+def test_system_without_epoll_is_served_by_poll(serve, page, monkeypatch, release, until):
+    # the only way to see the fallback of macOS and BSD on a system that has epoll
+    monkeypatch.setattr("lmcache_admin.serving.loop.new_poller", KeptPoll)
+
+    def hang(_environ: Any) -> bytes:
+        release.wait()
+        return b"late"
+
+    pages = {"/hang": page(hang, quick=True), "/quick": page(quickly, quick=True), "/read": page(quickly)}
+    site = serve(pages, deadlines={"read": 60})
+    answers = site.ask("/hang")
+    until(lambda: site.lane("read").busy == 1)
+    sent = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\nGET /read HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert site.raw(sent).count(b"done") == 2
+    release.set()
+    until(lambda: answers)
+    assert answers[0].body == b"late"

@@ -1,9 +1,9 @@
-"""Reading requests as the contract has it: the last of repeated scalars counts, JSON is strict."""
+"""Reading requests as the contract has it: the last of repeated scalars counts."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn
+from io import BytesIO
+from typing import IO, Any, NoReturn
 
 from flask import Request, abort
 from marshmallow import RAISE, Schema
@@ -13,58 +13,7 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.formparser import FormDataParser
 
 from lmcache_admin.errors import Detail
-
-_MAX_DEPTH = 64
-
-
-def strict_json(data: bytes, *, constants: bool = False) -> Any:
-    """Read one JSON document and refuse what readers disagree about.
-
-    Args:
-        data: UTF-8, with or without a byte order mark.
-        constants: Whether NaN and the infinities are let through, for a caller that judges them itself.
-
-    Raises:
-        ValueError: Not JSON, a repeated key, NaN, more than 64 levels deep, a lone surrogate.
-    """
-    encoding = json.detect_encoding(data)
-    text = data.decode(encoding, "surrogatepass")
-    refuse = None if constants else _refuse_constant
-    try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError(f"nested more than {_MAX_DEPTH} levels deep") from None
-    if not encoding.startswith("utf-8"):
-        raise ValueError(f"the body is {encoding}, not UTF-8")
-    _check(value, 0)
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} is given twice")
-    return found
-
-
-def _check(value: Any, depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise ValueError(f"nested more than {_MAX_DEPTH} levels deep")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check(key, depth)
-            _check(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, depth + 1)
-    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        raise ValueError("a lone surrogate is not text")
+from lmcache_admin.strict_json import strict_json
 
 
 class ContractParser(FlaskParser):
@@ -112,13 +61,21 @@ class ContractParser(FlaskParser):
         if not req.mimetype_params.get("boundary"):
             raise Detail(400, "Missing boundary in multipart.")
         reader = FormDataParser(
-            silent=False, max_content_length=req.max_content_length, max_form_parts=req.max_form_parts
+            stream_factory=_in_memory,
+            silent=False,
+            max_content_length=req.max_content_length,
+            max_form_parts=req.max_form_parts,
         )
         try:
             _, _, files = reader.parse_from_environ(req.environ)
         except ValueError:
             raise Detail(400, "Invalid multipart data.") from None
         return {key: values[-1] for key, values in files.lists()}
+
+
+def _in_memory(*_: object, **__: object) -> IO[bytes]:
+    """Where an upload is kept: its size is limited, and somebody would have to close a temporary file."""
+    return BytesIO()
 
 
 def abort_unprocessable(messages: dict[str, Any]) -> NoReturn:

@@ -13,7 +13,7 @@ from werkzeug.routing import MapAdapter, Rule
 
 from lmcache_admin.background import Background, PeriodicTask
 from lmcache_admin.engine.configuration import Configuration
-from lmcache_admin.errors import register_error_handlers
+from lmcache_admin.error_handlers import register_error_handlers
 from lmcache_admin.host.plain import PlainRuntime
 from lmcache_admin.loader import BlueprintLoader
 from lmcache_admin.metrics import RequestCounts, ServiceMetrics

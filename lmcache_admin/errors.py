@@ -1,22 +1,13 @@
-"""Failures as exceptions that carry the facts, and the one place that turns them into answers."""
+"""Failures as exceptions that carry the facts; `error_handlers` turns them into answers."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, TypeVar
 
-from flask import Request, Response, current_app, request
-from werkzeug.exceptions import HTTPException
+from lmcache_admin.declaration import Declaration
 
-from lmcache_admin.declaration import UNDECLARED, Declaration
-from lmcache_admin.rendering import render
-
-if TYPE_CHECKING:
-    from flask import Flask
-    from werkzeug.wrappers import Response as BaseResponse
-
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Failure(Exception):
@@ -34,8 +25,8 @@ class Failure(Exception):
         self.body = body
         self.headers = dict(headers or {})
 
-    def answer(self, declaration: Declaration) -> Mapping[str, Any] | str:
-        """The body in the wording of the route that failed."""
+    def answer(self, declaration: Declaration, path: str) -> Mapping[str, Any] | str:
+        """The body in the wording of the route that failed, at `path`."""
         return self.body
 
 
@@ -67,8 +58,8 @@ class Unavailable(Failure):
         super().__init__(503, {"error": "Unavailable", "message": message or ""})
         self.message = message
 
-    def answer(self, declaration: Declaration) -> Mapping[str, Any] | str:
-        error = declaration.unavailable.format(path=request.path)
+    def answer(self, declaration: Declaration, path: str) -> Mapping[str, Any] | str:
+        error = declaration.unavailable.format(path=path)
         if declaration.failure == "detail":
             return {"detail": error}
         return {"error": error} if self.message is None else {"error": error, "message": self.message}
@@ -87,117 +78,22 @@ class BadAnswer(Failure):
         super().__init__(502, {"error": "Bad answer"})
         self.text = f"{call} answered a {type(got).__name__}, expected {expected}"
 
-    def answer(self, declaration: Declaration) -> Mapping[str, Any] | str:
+    def answer(self, declaration: Declaration, path: str) -> Mapping[str, Any] | str:
         return {"error": f"Failed to {declaration.operation}", "message": self.text}
 
 
-def register_error_handlers(app: Flask) -> None:
-    """Give `app` the handlers that make every failure an answer in the service's forms."""
-    app.register_error_handler(Failure, _failure)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected)
+def expect(kind: type[T], answer: object, call: str, what: str) -> T:
+    """Return what a call on the host answered, if it is what the interface promises.
 
+    Args:
+        kind: What the interface promises.
+        answer: What the host's method returned.
+        call: That call, for the message.
+        what: What is allowed, in words.
 
-def declaration_of(asked: Request) -> Declaration:
-    """What the endpoint file says of the route that a request takes."""
-    rule = asked.url_rule
-    view = current_app.view_functions.get(rule.endpoint) if rule else None
-    declaration: Declaration = getattr(view, "declaration", UNDECLARED)
-    return declaration
-
-
-def _failure(failure: Failure) -> Response:
-    declaration = declaration_of(request)
-    body = failure.answer(declaration)
-    style = "text" if isinstance(body, str) else declaration.error_style
-    return render(_masked(body), style, failure.status, failure.headers)
-
-
-def _http_error(error: HTTPException) -> BaseResponse:
-    if error.code in (404, 405) and (redirect := _without_trailing_slash()):
-        return redirect
-    if error.response is not None:
-        return Response.force_type(cast("BaseResponse", error.response))
-    code = error.code or 500
-    body: dict[str, Any] = {"error": error.name, "message": _explain(code, error), "detail": error.name}
-    data = getattr(error, "data", None) or {}
-    if "messages" in data:
-        body = {
-            "error": "Invalid parameters",
-            "message": _first_reason(data["messages"]),
-            "errors": data["messages"],
-        }
-    headers = {k: v for k, v in error.get_headers() if k.lower() not in ("content-type", "content-length")}
-    return render(_masked(body), "compact", code, {**headers, **(data.get("headers") or {})})
-
-
-def _explain(code: int, error: HTTPException) -> str:
-    if code == 404:
-        return f"No route {_asked_path()!r}; GET /blueprints lists the routes."
-    if code == 405:
-        methods = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
-        return f"{request.method} is not allowed for {request.path!r}; allowed: {methods or 'nothing'}."
-    if code == 413:
-        return f"The body is too large; allowed: {current_app.config['MAX_CONTENT_LENGTH']} bytes."
-    return error.description or error.name
-
-
-def _asked_path() -> str:
-    """The path as it was asked for; `request.path` has lost all but one of its first slashes."""
-    asked: str = request.environ["PATH_INFO"]
-    return "/" * (len(asked) - len(asked.lstrip("/")) - 1) + request.path
-
-
-def _first_reason(messages: Mapping[str, Any]) -> str:
-    """The first fault of a webargs error table as one line, such as `query.worker_id: Not a valid integer.`"""
-    path: list[str] = []
-    node: Any = messages
-    while isinstance(node, Mapping) and node:
-        key, node = next(iter(node.items()))
-        path.append(str(key))
-    reason = node[0] if isinstance(node, list) and node else node
-    return f"{'.'.join(path)}: {reason}"
-
-
-def _without_trailing_slash() -> Response | None:
-    """The 307 of the contract for a path with one slash too many, as a relative address."""
-    path = _asked_path()
-    bare = path.rstrip("/")
-    if not bare or bare == path or path.startswith("//"):
-        return None
-    adapter = current_app.create_url_adapter(request)
-    if adapter is None or not adapter.allowed_methods(bare):
-        return None
-    response = Response(status=307)
-    response.autocorrect_location_header = False
-    query = request.query_string.decode("latin-1")
-    response.headers["Location"] = bare + (f"?{query}" if query else "")
-    del response.headers["Content-Type"]
-    return response
-
-
-def _unexpected(error: Exception) -> Response:
-    declaration = declaration_of(request)
-    logger.error("%s %r failed", request.method, request.path, exc_info=error)
-    text = _text_of(error)
-    if declaration.failure == "detail":
-        return render(_masked({"detail": text}), declaration.error_style, 500)
-    body = {"error": f"Failed to {declaration.operation}", "message": text}
-    if declaration.exception_type:
-        body |= {
-            "message": text or f"Exception type: {type(error).__name__}",
-            "exception_type": type(error).__name__,
-        }
-    return render(_masked(body), declaration.error_style, 500)
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a foreign exception's own __str__ may raise anything
-        return type(error).__name__
-
-
-def _masked(body: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
-    masked: Mapping[str, Any] | str = current_app.extensions["lmcache_admin"].redactor.mask(body)
-    return masked
+    Raises:
+        BadAnswer: It is something else.
+    """
+    if not isinstance(answer, kind):
+        raise BadAnswer(call, answer, what)
+    return answer

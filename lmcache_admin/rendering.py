@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flask import Response
+
+from lmcache_admin.content import Content
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -49,14 +50,6 @@ class Answer(Response):
         """Send it; HEAD gets no body."""
         start_response(self.status, self.headers.to_wsgi_list())
         return () if environ["REQUEST_METHOD"] == "HEAD" else (self.get_data(),)
-
-
-@dataclass(frozen=True)
-class Content:
-    """A result that has its own content type, such as a metrics exposition."""
-
-    payload: bytes
-    content_type: str
 
 
 def render(body: Any, style: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

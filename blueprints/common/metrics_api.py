@@ -1,8 +1,8 @@
 """Prometheus metrics of the process: the host's and the service's own."""
 
 from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
+from lmcache_admin.content import Content
 from lmcache_admin.host.current import current_arrival, current_runtime, current_service
-from lmcache_admin.rendering import Content
 
 blueprint = AdminBlueprint("metrics", style="text")
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint
-from lmcache_admin.host.current import current_engine, expect
+from lmcache_admin.errors import expect
+from lmcache_admin.host.current import current_engine
 
 blueprint = AdminBlueprint("hot_cache", style="pretty", unavailable="hot_cache API is unavailable")
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, current_app, request
 
-from lmcache_admin.errors import BadAnswer, Detail, Unavailable
+from lmcache_admin.errors import Detail, Unavailable
 
 if TYPE_CHECKING:
     from lmcache_admin.host.protocols import Engine, Manager, Registry, Runtime, StorageManager
     from lmcache_admin.service import Service
 
-T = TypeVar("T")
 
 __all__ = [
     "current_application",
@@ -29,7 +28,6 @@ __all__ = [
     "current_runtime",
     "current_service",
     "current_storage",
-    "expect",
 ]
 
 
@@ -129,20 +127,3 @@ def current_registry() -> Registry:
     if controller is None:
         raise Detail(503, "Controller manager not available")
     return cast("Registry", controller.reg_controller.registry)
-
-
-def expect(kind: type[T], answer: object, call: str, what: str) -> T:
-    """Return `answer` if it is a `kind`.
-
-    Args:
-        kind: What the interface promises.
-        answer: What the host's method returned.
-        call: That call, for the message.
-        what: What is allowed, in words.
-
-    Raises:
-        BadAnswer: It is something else.
-    """
-    if not isinstance(answer, kind):
-        raise BadAnswer(call, answer, what)
-    return answer

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmcache_admin.errors import BadAnswer
-from lmcache_admin.host.current import expect
+from lmcache_admin.errors import BadAnswer, expect
 from lmcache_admin.host.protocols import Engine
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmcache_admin.errors import Invalid
-from lmcache_admin.parsing import strict_json
+from lmcache_admin.strict_json import strict_json
 
 logger = logging.getLogger(__name__)
 

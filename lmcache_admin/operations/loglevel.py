@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from lmcache_admin.content import Content
 from lmcache_admin.errors import Failure
-from lmcache_admin.rendering import Content
 
 #: What the contract answers to a level without a logger.
 NOTHING = Content(b"null", "application/json")

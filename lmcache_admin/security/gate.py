@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response, request
 
 from lmcache_admin.declaration import ROLES, Declaration
-from lmcache_admin.errors import Failure, Forbidden, declaration_of
+from lmcache_admin.error_handlers import declaration_of
+from lmcache_admin.errors import Failure, Forbidden
 from lmcache_admin.metrics_listener import OPEN
 from lmcache_admin.security.callers import Caller, local_caller, over_unix_socket
 from lmcache_admin.security.origins import host_is_ours, is_browser_borne, is_proxied, refusal_of_page

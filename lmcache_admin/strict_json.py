@@ -1,0 +1,58 @@
+"""JSON without what readers disagree about."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+_MAX_DEPTH = 64
+
+
+def strict_json(data: bytes, *, constants: bool = False) -> Any:
+    """Read one JSON document and refuse what readers disagree about.
+
+    Args:
+        data: UTF-8, with or without a byte order mark.
+        constants: Whether NaN and the infinities are let through, for a caller that judges them itself.
+
+    Raises:
+        ValueError: Not JSON, a repeated key, NaN, more than 64 levels deep, a lone surrogate.
+    """
+    encoding = json.detect_encoding(data)
+    text = data.decode(encoding, "surrogatepass")
+    refuse = None if constants else _refuse_constant
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError(f"nested more than {_MAX_DEPTH} levels deep") from None
+    if not encoding.startswith("utf-8"):
+        raise ValueError(f"the body is {encoding}, not UTF-8")
+    _check(value, 0)
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is given twice")
+    return found
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"nested more than {_MAX_DEPTH} levels deep")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check(key, depth)
+            _check(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth + 1)
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError("a lone surrogate is not text")

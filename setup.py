@@ -71,11 +71,12 @@ class BuildWithShippedFolders(build_py):
     """Copies the shipped folders into the built package; an editable install uses them where they lie."""
 
     def run(self) -> None:
-        super().run()
         if self.editable_mode:
+            super().run()
             return
-        for name in SHIPPED:  # an earlier build may have left a file that is gone by now
-            shutil.rmtree(Path(self.build_lib, "lmcache_admin", name), ignore_errors=True)
+        # an earlier build in this folder may have left a file that is gone by now
+        shutil.rmtree(Path(self.build_lib, "lmcache_admin"), ignore_errors=True)
+        super().run()
         for path in shipped_files():
             target = Path(self.build_lib, "lmcache_admin", path)
             self.mkpath(str(target.parent))

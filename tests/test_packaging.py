@@ -143,6 +143,16 @@ def test_an_installed_wheel_works_from_any_folder(wheel: Path, tmp_path: Path) -
         assert importable == "not importable"
 
 
+def test_a_module_that_is_gone_does_not_come_back_from_an_earlier_build(source: Path, tmp_path: Path) -> None:
+    for part in ("lmcache_admin", "lmcache_admin/blueprints/common"):
+        (source / "build/lib" / part).mkdir(parents=True, exist_ok=True)
+        (source / "build/lib" / part / "gone_api.py").write_text("")
+    built = ("wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path), str(source))
+    run(PYTHON, "-m", "pip", *built, cwd=tmp_path)
+    (made,) = tmp_path.glob("*.whl")
+    assert [name for name in zipfile.ZipFile(made).namelist() if "gone_api" in name] == []
+
+
 def test_an_installed_wheel_has_the_command(wheel: Path, tmp_path: Path) -> None:
     python = environment(tmp_path / "env")
     installed(python, str(wheel), cwd=tmp_path)
@@ -164,6 +174,8 @@ def test_an_installed_wheel_hides_behind_a_checkout_in_the_working_directory(
 def test_an_editable_install_uses_the_folders_where_they_lie(source: Path, tmp_path: Path) -> None:
     python = environment(tmp_path / "env")
     installed(python, str(source), "-e", cwd=tmp_path)
+    (others,) = (tmp_path / "env").glob("lib/python*/site-packages/packages-of-the-tests.pth")
+    others.unlink()  # a copy that is installed beside the tests would come first
     place, files, conf, importable = probe(python, tmp_path)
     assert place == str(source / "lmcache_admin")
     assert files == endpoint_files()

@@ -148,9 +148,11 @@ class Channel(HTTPChannel):
     # -- answering, by whatever thread
 
     def serve(self, call: Call) -> None:
-        """Answer a call and let the loop go on with the connection; never raises."""
-        self.answer(call)
-        self.release(call)
+        """Answer a call and let the loop go on with the connection."""
+        try:
+            self.answer(call)
+        finally:
+            self.release(call)
 
     def answer(self, call: Call, refusal: Refusal | None = None) -> None:
         """Write the answer of the application, or a refusal in its place."""
@@ -168,7 +170,7 @@ class Channel(HTTPChannel):
             call.close = True
             self._answer_failure(call, raised)
         if not self.given_up:  # a late answer reached nobody
-            self.server.log_access(call)
+            self.server.log_access(call, by_loop=refusal is not None)
 
     def _answer_failure(self, call: Call, raised: BaseException) -> None:
         logger.error("%s failed", call.route.name, exc_info=raised)

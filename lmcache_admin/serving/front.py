@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lmcache_admin.serving.answers import Refusal, overloaded, timed_out
@@ -73,7 +74,9 @@ class Front:
         if path[:2] == "//":
             path = "/" + path.lstrip("/")
         try:
-            return self._classify(request.command, path)
+            route = self._classify(request.command, path)
+            self.lanes.lane(route)  # must be one that we have
+            return route
         except Exception:
             logger.exception("a request could not be classed")
             return UNCLASSED
@@ -84,7 +87,11 @@ class Front:
         self.quick[call] = True
         if self.watch.parked:
             self.watch.unpark()
-        channel.answer(call)
+        try:
+            channel.answer(call)
+        except BaseException:
+            logger.exception("answering %s failed", call.route.name)
+            channel.will_close = True
         if self.quick.pop(call, None) is None:
             channel.release(call)
             lane.done(call, None)
@@ -128,7 +135,8 @@ class Front:
             reason = f"no thread became free within {limits.deadline:g} s ({limits.describe()})"
             self.refuse(call, overloaded(call, reason, limits.retry_after))
         else:
-            logger.warning("%s has not returned within %g s", call.route.name, limits.deadline)
+            late = "%s has not returned within %g s", call.route.name, limits.deadline
+            self.watch.run_errand(partial(logger.warning, *late))  # a log that blocks must not hold the loop
             self._over.append((call, timed_out(call, limits.deadline)))
 
     def _tell(self, call: Call, refusal: Refusal) -> bool:

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lmcache_admin.serving.answers import Refusal
@@ -77,12 +78,16 @@ class Listener:
         """Wake the loop."""
         self.loop.poke()
 
-    def log_access(self, call: Call) -> None:
-        """One line per request, without what the query says."""
+    def log_access(self, call: Call, by_loop: bool) -> None:
+        """One line per request, without what the query says; a log that blocks must not hold the loop."""
         if self._options.access_log and access_logger.isEnabledFor(logging.INFO):
             milliseconds = (time.monotonic() - call.arrived) * 1000
             facts = (call.request.command, call.request.path, call.status[:3] or "-", call.bytes_sent)
-            access_logger.info("%s %r %s %d bytes %.1f ms lane=%s", *facts, milliseconds, call.route.lane)
+            line = "%s %r %s %d bytes %.1f ms lane=%s", *facts, milliseconds, call.route.lane
+            if by_loop:
+                self.loop.front.watch.run_errand(partial(access_logger.info, *line))
+            else:
+                access_logger.info(*line)
 
     # -- connections in
 

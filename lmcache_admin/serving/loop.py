@@ -157,6 +157,8 @@ class Loop:
         fd = channel.fd
         if fd is None:
             return
+        if channel.muted and channel.readable():
+            channel.muted = False
         mask = WRITE if channel.writable() else 0
         if not channel.muted:
             mask |= READ
@@ -169,8 +171,6 @@ class Loop:
             channel = self.dirty.popleft()
             if channel.fd is None:
                 continue
-            if channel.readable():
-                channel.muted = False
             if channel.next_request() is not None:
                 self.front.arrivals.append(channel)
             elif channel.writable():
@@ -181,7 +181,9 @@ class Loop:
         """Send what a channel has pending and watch it for the rest."""
         if channel.writable():
             channel.handle_write()
-            self.refresh(channel)
+        elif not channel.muted:
+            return
+        self.refresh(channel)
 
     # -- the end
 

@@ -230,3 +230,38 @@ def test_answer_without_a_body_keeps_the_connection(serve, page, status):
         assert response.read() == b""
         assert not response.will_close
     connection.close()
+
+
+def test_request_sent_while_the_answer_before_is_not_yet_taken_is_answered(serve, page, until):
+    large = b"x" * 10_000_000
+    site = serve({"/large": page(lambda _: large), "/quick": page(lambda _: large, quick=True), "/a": page(echo)})
+    for path, served in ((b"/large", 1), (b"/quick", 3)):
+        with site.connect() as sock:
+            sock.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+            until(lambda served=served: site.lane("read").served == served)
+            sock.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            received = b""
+            while part := sock.recv(1 << 20):
+                received += part
+        assert received.endswith(b"\r\n\r\n/a")
+        assert len(received) > len(large)
+
+
+def test_requests_that_come_faster_than_answers_are_all_answered(serve, page):
+    site = serve({"/read": page(echo), "/quick": page(echo, quick=True)})
+    with site.connect() as sock:
+
+        def send() -> None:
+            for number in range(600):
+                path = (b"/quick", b"/read")[number % 2]
+                sock.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+            sock.sendall(b"GET /read HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        received = b""
+        while part := sock.recv(1 << 20):
+            received += part
+        sender.join()
+    bodies = [part.split(b"\r\n\r\n", 1)[1] for part in received.split(b"HTTP/1.1 200 OK")[1:]]
+    assert bodies == [b"/quick", b"/read"] * 300 + [b"/read"]

@@ -45,7 +45,7 @@ class Declaration:
     @property
     def error_style(self) -> str:
         """Style of error bodies that are objects: a text route still answers objects as JSON."""
-        return self.style if self.style in ("pretty", "compact") else "compact"
+        return "pretty" if self.style in ("pretty", "pretty_any") else "compact"
 
 
 #: A plain Flask view of an operator's, which declares nothing.

@@ -1,0 +1,63 @@
+"""GET /openapi.json: exactly the routes that are served."""
+
+import pytest
+
+
+@pytest.fixture
+def document(service):
+    answer = service.get("/openapi.json")
+    assert (answer.status, answer.type) == (200, "application/json")
+    return answer.json()
+
+
+def operations(document):
+    items = document["paths"].items()
+    return {(method.upper(), path) for path, item in items for method in item if method != "parameters"}
+
+
+def test_it_describes_the_routes_that_are_served_and_no_other(service, document):
+    served = {
+        (route["method"], route["path"].replace("<", "{").replace(">", "}"))
+        for route in service.get("/blueprints").json()["routes"]
+    }
+    assert operations(document) == served
+
+
+def test_it_is_openapi_3_1_of_this_service(document):
+    assert document["openapi"] == "3.1.0"
+    assert document["info"]["title"] == "lmcache-admin"
+
+
+def test_each_operation_says_its_role_lane_and_summary(document):
+    operation = document["paths"]["/freeze/enable"]["put"]
+    assert (operation["x-role"], operation["x-lane"], operation["x-operation"]) == (
+        "operator",
+        "change",
+        "enable freeze mode",
+    )
+    for path, method in [(path, method) for method, path in operations(document)]:
+        described = document["paths"][path][method.lower()]
+        assert described["x-role"] in ("viewer", "operator", "admin"), path
+        assert described["x-lane"] in ("light", "read", "change", "job"), path
+        assert described.get("summary") or described.get("description"), path
+
+
+def test_parameters_have_their_place_and_type(document):
+    parameters = {p["name"]: p for p in document["paths"]["/threads"]["get"]["parameters"]}
+    assert parameters["thread_id"]["in"] == "query"
+    assert parameters["thread_id"]["schema"]["type"] == "integer"
+    assert parameters["name"]["schema"]["type"] == "string"
+
+
+def test_path_parameter_is_described(document):
+    item = document["paths"]["/periodic-threads/{thread_name}"]
+    (parameter,) = [p for p in item.get("parameters", []) + item["get"].get("parameters", []) if p["in"] == "path"]
+    assert (parameter["name"], parameter["required"]) == ("thread_name", True)
+
+
+def test_upload_is_described_as_a_form(document):
+    assert "multipart/form-data" in document["paths"]["/run_script"]["post"]["requestBody"]["content"]
+
+
+def test_second_answer_is_the_same(service, document):
+    assert service.get("/openapi.json").json() == document

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 from lmcache_admin.serving.lanes import Route
-from lmcache_admin.serving.server import HTTPServer, ServerOptions
+from lmcache_admin.serving.server import HTTPServer, ServerOptions, StartError
+
+# Python 3.12 and later warn of each fork of a process with threads, which is what is tested here
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
 
 def echo(environ: Any) -> bytes:
@@ -44,6 +47,8 @@ def test_stop_leaves_no_thread_descriptor_or_socket_file(serve, page, tmp_path):
     site = serve({"/": page(echo), "/quick": page(echo, quick=True)}, socket_path=str(tmp_path / "admin"))
     assert site.get("/").status == 200
     with site.connect() as idle:
+        idle.sendall(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(4096).endswith(b"/quick")
         site.server.stop()
         assert idle.recv(10) == b""
     assert threads_of_ours() == []
@@ -239,3 +244,46 @@ def test_fork_under_load_leaves_the_parent_serving(serve, page):
     for thread in threads:
         thread.join()
     assert site.get("/").body == b"/"
+
+
+@pytest.mark.parametrize("started", [0, 5, 18, 19])
+def test_machine_without_threads_is_one_line_and_leaves_nothing(monkeypatch, tmp_path, started):
+    # a limit for threads does not bind root, so the refusal of the system is played
+    start, count = threading.Thread.start, [0]
+
+    def scarce(thread: threading.Thread) -> None:
+        count[0] += 1
+        if count[0] > started:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    before = descriptors()
+    server = HTTPServer(application, classify, ServerOptions(socket_path=str(tmp_path / "admin")))
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    with pytest.raises(StartError, match="cannot start the server: can't start new thread"):
+        server.start()
+    monkeypatch.undo()
+    assert threads_of_ours() == []
+    assert descriptors() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loop_that_finds_no_spare_thread_gets_one_later(serve, page, monkeypatch, release, until):
+    # as above: the system's refusal is played
+    def hang(_environ: Any) -> bytes:
+        release.wait()
+        return b"late"
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    site = serve({f"/{n}": page(hang, quick=True) for n in (1, 2)} | {"/": page(echo)}, deadlines={"read": 60})
+    with site.connect() as one, site.connect() as two:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            one.sendall(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            until(lambda: site.lane("read").busy == 1)
+        until(lambda: "lmcache-admin-spare" in threads_of_ours())
+        two.sendall(b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: site.lane("read").busy == 2)
+        assert site.get("/").body == b"/"

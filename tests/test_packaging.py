@@ -34,7 +34,8 @@ PROBE = (
 
 
 def run(*command: str, cwd: Path, **variables: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    # copies of the package are not what coverage is to count
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COVERAGE_"))}
     done = subprocess.run(
         command, cwd=cwd, env={**kept, **variables}, capture_output=True, text=True, timeout=300, check=False
     )

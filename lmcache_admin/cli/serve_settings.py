@@ -57,6 +57,8 @@ def serve_values(
     environ.pop("LMCACHE_EXTRA_CONFIG", None)
     values["extra_config"] = extra
     for key in settings_keys():
+        if environ.get(key.variable) == "":  # counts as not set, for the engine's reading too
+            del environ[key.variable]
         if flags.get(key.field) is not None:
             environ.pop(key.variable, None)
             (values if key.top else extra)[key.name] = flags[key.field]

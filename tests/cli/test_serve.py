@@ -98,6 +98,13 @@ def test_the_environment_wins_over_the_file(start: Start, port: str) -> None:
     assert f":{port}" in start(LMCACHE_INTERNAL_API_SERVER_PORT_START=port).lines[0]
 
 
+def test_an_empty_variable_counts_as_not_set(start: Start, port: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"{P}port_start: {port}\n")
+    lines = start("--config", str(file), LMCACHE_INTERNAL_API_SERVER_PORT_START="").lines
+    assert f":{port}" in lines[0]
+
+
 def test_an_index_list_leaves_the_scheduler_out(start: Start, port: str) -> None:
     started = start("--port-start", port, LMCACHE_INTERNAL_API_SERVER_INCLUDE_INDEX_LIST="1")
     assert started.lines[0].startswith("worker 0")

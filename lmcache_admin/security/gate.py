@@ -14,6 +14,7 @@ from lmcache_admin.errors import Failure, Forbidden
 from lmcache_admin.metrics_listener import OPEN
 from lmcache_admin.security.callers import Caller, local_caller, over_unix_socket
 from lmcache_admin.security.origins import host_is_ours, is_browser_borne, is_proxied, refusal_of_page
+from lmcache_admin.strict_json import strict_json
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -168,5 +169,13 @@ def _least_role(asked: Request, declaration: Declaration, changes: bool) -> str:
 def _arguments(asked: Request) -> Mapping[str, Any]:
     found: dict[str, Any] = {name: values if len(values) > 1 else values[0] for name, values in asked.args.lists()}
     found |= asked.view_args or {}
-    body = asked.get_json(silent=True) if (asked.content_length or 0) <= 65536 and asked.is_json else None
+    body = _json_body(asked) if asked.is_json and (asked.content_length or 0) <= 65536 else None
     return {**found, "body": body} if body is not None else found
+
+
+def _json_body(asked: Request) -> Any:
+    """The body, or None where it is no JSON: the route says so itself."""
+    try:
+        return strict_json(asked.get_data(cache=True), constants=True)
+    except ValueError:
+        return None

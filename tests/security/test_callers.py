@@ -1,0 +1,127 @@
+"""Who is calling, and what the role of that caller allows: own user, root and strangers, over TCP and socket."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+NOBODY = 65534
+#: A client of another user: argv is uid, target and requests as JSON; it prints the statuses.
+STRANGER = """
+import http.client, json, os, socket, sys
+uid, target, requests = int(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
+"x".encode("idna")  # loaded while the interpreter's files may be read
+os.setgroups([]); os.setgid(uid); os.setuid(uid)
+statuses = []
+for method, path in requests:
+    connection = http.client.HTTPConnection("127.0.0.1", target if isinstance(target, int) else 1)
+    if isinstance(target, str):
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(target)
+    connection.request(method, path)
+    statuses.append(connection.getresponse().status)
+    connection.close()
+print(json.dumps(statuses))
+"""
+ASKED = [("GET", "/conf"), ("GET", "/freeze/status"), ("PUT", "/freeze/enable"), ("GET", "/audit")]
+
+
+@pytest.fixture
+def ask_as():
+    """Send requests as another user and return their statuses."""
+
+    def ask(uid, target, requests=ASKED):
+        command = [sys.executable, "-c", STRANGER, str(uid), json.dumps(target), json.dumps(requests)]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+
+    return ask
+
+
+@pytest.fixture
+def public_prefix():
+    """A socket's prefix in a folder that every user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="lmcache-admin-tests-"))
+    folder.chmod(0o755)
+    yield str(folder / "api")
+    shutil.rmtree(folder)
+
+
+def statuses(running, requests=ASKED):
+    return [running.request(method, path).status for method, path in requests]
+
+
+def test_own_user_over_tcp_is_operator(serve):
+    assert statuses(serve(tcp=True)) == [200, 200, 200, 403]
+
+
+def test_own_user_over_the_socket_is_admin(service):
+    assert statuses(service) == [200, 200, 200, 200]
+
+
+def test_with_auth_off_everybody_is_admin(serve):
+    assert statuses(serve(tcp=True, extra={"auth": "off"})) == [200, 200, 200, 200]
+
+
+@needs_root
+def test_another_user_over_tcp_is_viewer(serve, ask_as):
+    running = serve(tcp=True)
+    assert ask_as(NOBODY, running.target) == [200, 200, 403, 403]
+    assert running.get("/freeze/status").json()["freeze"] is False
+
+
+@needs_root
+def test_another_user_over_an_open_socket_is_viewer(serve, ask_as, public_prefix):
+    running = serve(internal_api_server_socket_path_prefix=public_prefix, extra={"socket_mode": 0o666})
+    assert ask_as(NOBODY, running.target) == [200, 200, 403, 403]
+    entry = running.get("/audit").json()["entries"][0]
+    assert (entry["uid"], entry["actor"], entry["role"]) == (NOBODY, f"uid {NOBODY}", "viewer")
+
+
+@needs_root
+@pytest.mark.parametrize("tcp", [True, False])
+def test_any_local_user_is_operator_where_the_setting_says_so(serve, ask_as, public_prefix, tcp):
+    place = {} if tcp else {"internal_api_server_socket_path_prefix": public_prefix}
+    running = serve(tcp=tcp, extra={"local_users": "any", "socket_mode": 0o666}, **place)
+    assert ask_as(NOBODY, running.target) == [200, 200, 200, 403]
+
+
+@needs_root
+def test_socket_is_closed_to_another_user_by_default(serve, ask_as, public_prefix):
+    running = serve(internal_api_server_socket_path_prefix=public_prefix)
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        ask_as(NOBODY, running.target)
+    assert b"PermissionError" in failed.value.stderr
+
+
+@needs_root
+def test_level_of_a_logger_is_a_change_for_another_user(serve, ask_as):
+    running = serve(tcp=True)
+    asked = [("GET", "/loglevel?logger_name=tests.callers"), ("GET", "/loglevel?logger_name=tests.callers&level=ERROR")]
+    assert ask_as(NOBODY, running.target, asked) == [200, 403]
+    assert running.get("/loglevel?logger_name=tests.callers").text == "tests.callers: NOTSET"
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Forwarded-User", "X-Role", "X-Remote-User", "X-Real-IP", "Remote-User", "Authorization", "Cookie"],
+)
+def test_no_header_lends_a_role(serve, header):
+    answer = serve(tcp=True).request("GET", "/audit", headers={header: "admin"})
+    assert answer.status == 403
+
+
+@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
+def test_no_header_makes_a_change_of_a_read(service, header):
+    service.request("GET", "/freeze/status", headers={header: "PUT", "X-Original-URL": "/freeze/enable"})
+    assert service.get("/freeze/status").json()["freeze"] is False
+
+
+def test_refusal_says_which_role_is_needed_and_which_the_caller_has(serve):
+    body = serve(tcp=True).get("/audit").json()
+    assert body["message"] == f"This needs the role admin; uid {os.getuid()} has the role operator."

@@ -74,13 +74,11 @@ class Settings:
     allowed_origins: tuple[str, ...] = _key((), kinds.ORIGINS, "origins of other sites that may call, also to change")
     socket_mode: int = _key(0o600, kinds.MODE, "file mode of the Unix socket")
     read_only: bool = _key(False, kinds.BOOLEAN, "refuse every change, whoever asks")
-    base_path: str | None = _key(None, kinds.BASE_PATH, "prefix of every link behind a reverse proxy")
     config_folders: tuple[str, ...] = _key(
         (),
         kinds.FOLDERS,
         "folders that `config_path` of a request may name; empty: that of the settings file",
     )
-    state_path: str | None = _key(None, kinds.PATH, "folder for job results, profiles and bundles")
     replace: bool = _key(True, kinds.BOOLEAN, "take the place of LMCache's own server; false: LMCache's stays")
     access_log: bool = _key(True, kinds.BOOLEAN, "one line per request, when log_level is info or lower")
     log_level: str = _key(

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 __all__ = [
     "ADDRESS",
-    "BASE_PATH",
     "BOOLEAN",
     "FOLDERS",
     "HOST_NAMES",
@@ -24,7 +23,6 @@ __all__ = [
     "NAMES",
     "OPTIONAL_ADDRESS",
     "ORIGINS",
-    "PATH",
     "PORT",
     "SOCKET_PREFIX",
     "Kind",
@@ -156,13 +154,6 @@ def _socket_prefix(value: object) -> str:
     return text
 
 
-def _base_path(value: object) -> str:
-    text = _text(value)
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text) or {".", ".."} & set(text.split("/")):
-        raise NotAllowed
-    return text
-
-
 def _mode(value: object) -> int:
     if isinstance(value, str):
         if not re.fullmatch(r"(0o?)?[0-7]{3}", value.strip()):
@@ -268,8 +259,6 @@ NAMES = _listed("a list of names", _text)
 HOST_NAMES = _listed("a list of host names without scheme and port", _host_name)
 ORIGINS = _listed("a list of origins such as https://admin.example:8443", _origin)
 FOLDERS = _listed("a list of folder paths", _path)
-PATH = _optional(Kind("text", "a path", _path))
-BASE_PATH = _optional(Kind("text", "a path such as /lmcache, without a trailing slash", _base_path))
 MODE = Kind(
     "file mode",
     "an octal mode from 0600 to 0777 that lets the owner read and write",

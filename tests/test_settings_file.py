@@ -113,7 +113,7 @@ SURPRISES = [
     (f"{P}host: 2026-11-01", "2026-11-01", "datetime.date(2026, 11, 1)"),
     (f"{P}socket_path_prefix: 1:30", "1:30", "90"),
     (f"{P}include_index_list: [0, 010]", "010", "8"),
-    (f"extra_config: {{{P}state_path: 010}}", "010", "8"),
+    (f"extra_config: {{{P}blueprint_paths: [010]}}", "010", "8"),
     (f"extra_config: {{{P}lane_threads: {{read: 010}}}}", "010", "8"),
     (f"extra_config: {{{P}auth: no}}", "no", "False"),
 ]
@@ -126,11 +126,10 @@ def test_a_value_that_yaml_reads_otherwise_is_refused(file: Path, content: str, 
 
 
 def test_a_quoted_value_is_the_text_that_it_is(file: Path) -> None:
-    file.write_text(f"{P}host: '::1'\n{P}port_start: '7000'\nextra_config: {{{P}state_path: '010'}}\n")
+    file.write_text(f"{P}host: '::1'\n{P}port_start: '7000'\nextra_config: {{{P}blueprint_paths: ['010']}}\n")
     settings = Settings.from_mapping(load_settings_file(file), {})
     assert (settings.host, settings.port_start) == ("::1", 7000)
-    assert settings.state_path is not None
-    assert settings.state_path.endswith("/010")
+    assert settings.blueprint_paths[0].endswith("/010")
 
 
 def test_values_of_the_engine_keep_yaml_s_reading(file: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_server_that_is_off_may_name_any_host() -> None:
     [
         (f"{P}host", "redis://admin:hunter2@store:6379"),
         (f"{P}host", "redis://admin:hun/t@er2@store"),
-        (f"{P}state_path", {"password": "hunter2"}),
+        (f"{P}blueprint_paths", {"password": "hunter2"}),
         (f"{P}token_fiel", "hunter2"),
         (f"{P}log_level", "token=hunter2"),
     ],

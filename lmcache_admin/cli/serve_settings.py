@@ -45,7 +45,7 @@ def serve_values(
     Args:
         config: The settings file; None: that of LMCACHE_CONFIG_FILE, else the shipped `conf/lmcache.yaml`.
         flags: Field of Settings to value; None where the flag was not given.
-        data: The data folder: chunks and results go there unless a setting names another place.
+        data: The data folder: chunks go there unless a setting names another place.
         environ: The environment of this process.
 
     Raises:
@@ -65,7 +65,6 @@ def serve_values(
     values[f"{PREFIX}enabled"] = True  # whoever says `serve` wants it served
     environ.pop(f"LMCACHE_{PREFIX.upper()}ENABLED", None)
     extra.setdefault(f"{PREFIX}config_folders", [os.path.dirname(os.path.abspath(path))])
-    extra.setdefault(f"{PREFIX}state_path", str(data))
     if not values.get("local_disk") and not environ.get("LMCACHE_LOCAL_DISK"):
         values["local_disk"] = str(data / "chunks")
     return values

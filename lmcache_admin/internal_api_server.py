@@ -44,7 +44,7 @@ class InternalAPIServer:
         self.server: HTTPServer | None = None
         self._metrics: HTTPServer | None = None
         self._lock = threading.Lock()
-        self._serving = False
+        self._serving = self._stopped = False
         try:
             self._build(lmcache_manager)
         except (SettingsError, AddressError) as error:
@@ -72,6 +72,9 @@ class InternalAPIServer:
         with self._lock:
             if not self.enable or self.server is None or self._serving:
                 return
+            if self._stopped:
+                logger.error("The internal API server on %s was stopped; build another one", self.server_log_info)
+                return
             logger.info("Starting LMCache internal API server on %s", self.server_log_info)
             try:
                 self.server.start()
@@ -89,7 +92,7 @@ class InternalAPIServer:
         with self._lock:
             if not self._serving or self.server is None:
                 return
-            self._serving = False
+            self._serving, self._stopped = False, True
             logger.info("Stopping LMCache internal API server")
             self.service.background.stop(timeout=2.0)
             if self._metrics is not None:

@@ -64,8 +64,11 @@ def socket_uid(environ: Mapping[str, Any]) -> int | None:
     sock = environ.get("lmcache_admin.socket") or environ.get("gunicorn.socket")
     if sock is None or not hasattr(socket, "SO_PEERCRED"):
         return None
-    _, uid, _ = _PEERCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size))
-    return int(uid)
+    try:
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
+    except OSError:  # the client has gone, and the connection is closed
+        return None
+    return int(_PEERCRED.unpack(credentials)[1])
 
 
 def tcp_uid(environ: Mapping[str, Any]) -> int | None:

@@ -93,19 +93,17 @@ def test_include_list_names_offsets_and_an_empty_one_means_all(make, include, ro
     assert server.error is None
 
 
-@pytest.mark.parametrize("keys", [{"internal_api_server_enabled": False}, {"internal_api_server_include_index_list": [5]}])
-def test_server_that_is_off_says_one_line_and_does_nothing(make, tmp_path, caplog, keys):
+@pytest.mark.parametrize(("enabled", "include", "shown"), [(False, None, "None"), (True, [5], "(5,)")])
+def test_server_that_is_off_says_one_line_and_does_nothing(make, tmp_path, caplog, enabled, include, shown):
     caplog.set_level(logging.INFO, "lmcache_admin.internal_api_server")
-    server = make(**keys)
+    server = make(internal_api_server_enabled=enabled, internal_api_server_include_index_list=include)
     server.start()
     server.stop()
     assert (server.enable, server.app, server.server) == (False, None, None)
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [
-        "Internal API server disabled. "
-        f"internal_api_server_enabled={keys.get('internal_api_server_enabled', True)}, port_offset=1, port=7000, "
-        f"socket_path={tmp_path / 'api'}_7000, "
-        f"include_index_list={(5,) if 'internal_api_server_include_index_list' in keys else None}"
+        f"Internal API server disabled. internal_api_server_enabled={enabled}, port_offset=1, port=7000, "
+        f"socket_path={tmp_path / 'api'}_7000, include_index_list={shown}"
     ]
     assert not list(tmp_path.iterdir())
 
@@ -153,12 +151,15 @@ def test_start_and_stop_may_be_called_twice_and_in_any_order(make, client):
     assert not os.path.exists(server.socket_path)
 
 
-def test_stopped_server_serves_again_after_a_second_start(make, client):
+def test_stopped_server_does_not_start_again_and_says_so(make, caplog):
     server = make()
     server.start()
     server.stop()
     server.start()
-    assert client(server.socket_path).get("/healthz").status == 200
+    assert not os.path.exists(server.socket_path)
+    (line,) = errors(caplog)
+    assert server.server_log_info in line
+    assert "was stopped" in line
 
 
 @pytest.mark.parametrize(

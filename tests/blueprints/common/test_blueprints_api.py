@@ -1,8 +1,7 @@
 """GET /blueprints: what is served, and what was left out."""
 
-from pathlib import Path
-
 import lmcache_admin
+from lmcache_admin.shipped import shipped_folder
 
 
 def test_version_and_process_kind_are_told(service):
@@ -14,8 +13,8 @@ def test_version_and_process_kind_are_told(service):
 
 def test_every_endpoint_file_is_listed_with_its_routes(service):
     files = {(f["category"], f["file"]): f for f in service.get("/blueprints").json()["files"]}
-    shipped = Path(lmcache_admin.__file__).parents[1] / "blueprints"
-    assert {(path.parent.name, path.name) for path in shipped.glob("*/*_api.py")} == set(files)
+    shipped = shipped_folder("blueprints").glob("*/*_api.py")
+    assert {(path.parent.name, path.name) for path in shipped} == set(files)
     freeze = files["vllm", "freeze_api.py"]
     assert freeze["routes"] == ["GET /freeze/status", "PUT /freeze/disable", "PUT /freeze/enable"]
     assert (freeze["status"], freeze["error"], freeze["origin"]) == ("loaded", None, "built-in")

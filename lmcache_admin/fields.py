@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 _INTEGER = re.compile(r"\s*[+-]?\d+(?:_\d+)*(?:\.0+)?\s*", re.ASCII)
+#: Longest text of an integer; Python itself refuses to read one of more than 4,300 digits.
+_DIGITS = 1000
 _TRUE = frozenset(("1", "t", "true", "y", "yes", "on"))
 _FALSE = frozenset(("0", "f", "false", "n", "no", "off"))
 #: Most tokens that one request may invent (requirement S48).
@@ -44,7 +46,7 @@ class Integer(Field[int]):
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
-        if isinstance(value, str) and _INTEGER.fullmatch(value):
+        if isinstance(value, str) and len(value) <= _DIGITS and _INTEGER.fullmatch(value):
             return int(value.partition(".")[0].strip())
         if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
             return int(value)

@@ -16,7 +16,8 @@ def strict_json(data: bytes, *, constants: bool = False) -> Any:
         constants: Whether NaN and the infinities are let through, for a caller that judges them itself.
 
     Raises:
-        ValueError: Not JSON, a repeated key, NaN, more than 64 levels deep, a lone surrogate.
+        ValueError: Not JSON, a repeated key, NaN, an integer of more than 64 bits, more than 64 levels deep, a lone
+            surrogate.
     """
     encoding = json.detect_encoding(data)
     text = data.decode(encoding, "surrogatepass")
@@ -56,3 +57,5 @@ def _check(value: Any, depth: int) -> None:
             _check(item, depth + 1)
     elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
         raise ValueError("a lone surrogate is not text")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError("an integer has more than 64 bits")

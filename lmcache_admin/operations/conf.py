@@ -81,11 +81,20 @@ def _set(config: Any, key: str, value: Any, definition: Mapping[str, Any]) -> bo
         return False
     if converted is None and value is not None:
         return False
-    if isinstance(converted, float) and not math.isfinite(converted):
+    if not _is_finite(converted):
         return False
     setattr(config, key, converted)
     logger.info("Configuration key %s was set", key)
     return True
+
+
+def _is_finite(value: Any) -> bool:
+    """Tell whether no number in it is NaN or infinite, which JSON cannot show."""
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _fits(value: Any, definition: Mapping[str, Any]) -> bool:

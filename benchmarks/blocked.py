@@ -61,13 +61,16 @@ class Probe:
     times: list[float] = field(default_factory=list)
     cut: list[float] = field(default_factory=list)
     statuses: collections.Counter[str] = field(default_factory=collections.Counter)
+    late: list[float] = field(default_factory=list)  # how late the client itself was, ms; contained in `times`
 
     def run(self, port: int, begin: float, window: float) -> None:
         """Send what is due between `begin` and the end of the window."""
         due = [begin + n * EVERY for n in range(int(window / EVERY))]
         connection = None
         for number, at in enumerate(due):
-            time.sleep(max(0.0, at - time.monotonic()))
+            if (left := at - time.monotonic()) > 0:
+                time.sleep(left)
+                self.late.append((time.monotonic() - at) * 1000)
             try:
                 connection = connection or connect(port)
                 status, kept = ask(connection, "GET", self.path, begin + window + GRACE)
@@ -164,20 +167,27 @@ def run_case(case: Case, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    options = arguments(__doc__, rounds=3)
+    options = arguments(__doc__, rounds=3, only="")
     rows: list[list[object]] = []
     results = []
-    for case in CASES:
+    for case in (case for case in CASES if options.only in case.name):
         for kind, (probes, answers) in run_case(case, options).items():
+            late = sorted(value for probe in probes for value in probe.late)
             ended = ", ".join(f"{count} {status}" for status, count in sorted(answers.items()))
-            rows.append([case.name, kind, *(_shown(probe) for probe in probes), ended])
+            rows.append([case.name, kind, *(_shown(probe) for probe in probes), late[int(len(late) * 0.99)], ended])
             results += [
                 {"case": case.name, "server": kind, "path": p.path, "p50": p.p(0.5), "p99": p.p(0.99), "max": p.p(1),
                  "answered": len(p.times), "unanswered": len(p.cut), "statuses": dict(p.statuses),
                  "slow_calls": dict(answers)}
                 for p in probes
             ]  # fmt: skip
-    head = ["the engine has", "server", *(f"{path} p99 ms" for path in PATHS), "how the slow calls ended"]
+    head = [
+        "the engine has",
+        "server",
+        *(f"{path} p99 ms" for path in PATHS),
+        "client late p99 ms",
+        "how the slow calls ended",
+    ]
     finish(options, "blocked", results, table(head, rows))
 
 

@@ -74,6 +74,9 @@ def socket_uid(environ: Mapping[str, Any]) -> int | None:
 def tcp_uid(environ: Mapping[str, Any]) -> int | None:
     """Return the user id that owns the client's end of a loopback TCP connection; None where the kernel does not tell.
 
+    A client that has closed its end owns it no longer: the kernel lists such a socket with user 0 and inode 0, and
+    believing that would make root of everybody who does not wait for the answer.
+
     Source: the kernel's `/proc/net/tcp` and `tcp6`: hexadecimal addresses in host byte order, one socket a line.
     """
     address, port = _address(environ), environ.get("REMOTE_PORT")
@@ -86,8 +89,8 @@ def tcp_uid(environ: Mapping[str, Any]) -> int | None:
             continue
         for line in lines:
             cells = line.split()
-            if len(cells) > 7 and cells[1] == local and cells[2].endswith(f":{int(environ['SERVER_PORT']):04X}"):
-                return int(cells[7])
+            if len(cells) > 9 and cells[1] == local and cells[2].endswith(f":{int(environ['SERVER_PORT']):04X}"):
+                return int(cells[7]) if cells[9] != "0" else None
     return None
 
 

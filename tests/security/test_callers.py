@@ -1,8 +1,10 @@
 """Who is calling, and what the role of that caller allows: own user, root and strangers, over TCP and socket."""
 
+import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,15 @@ for method, path in requests:
     statuses.append(connection.getresponse().status)
     connection.close()
 print(json.dumps(statuses))
+"""
+#: A client of another user that does not wait for its answers; the kernel then lists its sockets as those of root.
+HASTY = """
+import os, socket, sys
+"x".encode("idna")  # loaded while the interpreter's files may be read
+os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+for _ in range(60):
+    with socket.create_connection(("127.0.0.1", int(sys.argv[2]))) as connection:
+        connection.sendall(b"PUT /freeze/enable HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
 """
 ASKED = [("GET", "/conf"), ("GET", "/freeze/status"), ("PUT", "/freeze/enable"), ("GET", "/audit")]
 
@@ -72,6 +83,17 @@ def test_with_auth_off_everybody_is_admin(serve):
 def test_another_user_over_tcp_is_viewer(serve, ask_as):
     running = serve(tcp=True)
     assert ask_as(NOBODY, running.target) == [200, 200, 403, 403]
+    assert running.get("/freeze/status").json()["freeze"] is False
+
+
+@needs_root
+def test_another_user_who_does_not_wait_for_the_answer_is_not_taken_for_root(serve, eventually):
+    running = serve(tcp=True)
+    subprocess.run([sys.executable, "-c", HASTY, str(NOBODY), str(running.target)], check=True, timeout=60)
+    audit = running.server.service.audit  # nobody may read it over TCP
+    eventually(lambda: audit.newest(1), "an entry")
+    running.put("/hot_cache/enable")
+    assert {entry["outcome"] for entry in audit.newest(1000) if entry["route"] == "/freeze/enable"} == {"refused"}
     assert running.get("/freeze/status").json()["freeze"] is False
 
 
@@ -125,3 +147,18 @@ def test_no_header_makes_a_change_of_a_read(service, header):
 def test_refusal_says_which_role_is_needed_and_which_the_caller_has(serve):
     body = serve(tcp=True).get("/audit").json()
     assert body["message"] == f"This needs the role admin; uid {os.getuid()} has the role operator."
+
+
+def test_own_user_over_ipv6_loopback_is_operator(serve):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    running = serve(tcp=True, internal_api_server_host="::1")
+    connection = http.client.HTTPConnection("::1", running.target, timeout=30)
+    for method, path, status in [("GET", "/version", 200), ("PUT", "/freeze/enable", 200), ("GET", "/audit", 403)]:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
+    connection.close()

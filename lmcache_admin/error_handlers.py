@@ -51,11 +51,8 @@ def _http_error(error: HTTPException) -> BaseResponse:
     body: dict[str, Any] = {"error": error.name, "message": _explain(code, error), "detail": error.name}
     data = getattr(error, "data", None) or {}
     if "messages" in data:
-        body = {
-            "error": "Invalid parameters",
-            "message": _first_reason(data["messages"]),
-            "errors": data["messages"],
-        }
+        errors = {place.removeprefix("optional_"): found for place, found in data["messages"].items()}
+        body = {"error": "Invalid parameters", "message": _first_reason(errors), "errors": errors}
     headers = {k: v for k, v in error.get_headers() if k.lower() not in ("content-type", "content-length")}
     return render(_masked(body), "compact", code, {**headers, **(data.get("headers") or {})})
 

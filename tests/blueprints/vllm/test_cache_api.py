@@ -147,6 +147,7 @@ def test_other_bodies_are_422_and_nothing_is_cleared(service, content_type, body
     answer = service.request("DELETE", "/cache/clear", body, {"Content-Type": content_type})
     assert (answer.status, answer.type) == (422, "application/json")
     assert set(answer.json()) == {"error", "message", "errors"}
+    assert list(answer.json()["errors"]) == ["json"]
     assert retrieved(service) == 64
 
 

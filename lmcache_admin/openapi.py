@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.common import MODIFIERS
 from flask import Flask
 from flask_smorest import Api
+from marshmallow import Schema
 
 from lmcache_admin import __version__, fields
 from lmcache_admin.blueprint import AdminBlueprint
@@ -40,9 +43,25 @@ class OpenApi:
             fields.Boolean: ("boolean", None),
         }.items():
             api.register_field(kind, name, shape)
-        api.init_app(shadow, spec_kwargs={"title": "lmcache-admin", "version": __version__, "openapi_version": "3.1.0"})
+        api.init_app(
+            shadow,
+            spec_kwargs={
+                "title": "lmcache-admin",
+                "version": __version__,
+                "openapi_version": "3.1.0",
+                "marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_component),
+            },
+        )
         for name, blueprint in self._app.blueprints.items():
             if isinstance(blueprint, AdminBlueprint):
                 blueprint.register_views_in_doc(api, self._app, api.spec, name=name, parameters=None)
         document: dict[str, Any] = api.spec.to_dict()
         return document
+
+
+def _component(schema: type[Schema] | Schema) -> str:
+    """Name a schema after its file, since two files may both have a `Body`; a variant of one is shown in place."""
+    if isinstance(schema, Schema) and any(getattr(schema, modifier) for modifier in MODIFIERS):
+        return ""
+    kind = schema if isinstance(schema, type) else type(schema)
+    return f"{kind.__module__.removeprefix('lmcache_admin.blueprints.')}.{kind.__name__}"

@@ -58,6 +58,20 @@ def test_body_of_another_type_counts_as_none(notes, content_type):
     assert (answer.status, answer.json()["errors"]) == (422, {"json": {"text": ["Missing data for required field."]}})
 
 
+def test_two_files_may_have_a_schema_of_the_same_name(serve, tmp_path):
+    folder = tmp_path / "ours" / "common"
+    folder.mkdir(parents=True)
+    for name in ("first", "second"):
+        (folder / f"{name}_api.py").write_text(NOTE.replace('"note"', f'"{name}"').replace('"/note"', f'"/{name}"'))
+    answer = serve(extra={"blueprint_paths": [str(folder.parent)]}).get("/openapi.json")
+    assert answer.status == 200
+    names = {
+        answer.json()["paths"][f"/{name}"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        for name in ("first", "second")
+    }
+    assert len(names) == 2
+
+
 def test_it_is_described(notes):
     body = notes.get("/openapi.json").json()["paths"]["/note"]["post"]["requestBody"]
     assert "application/json" in body["content"]

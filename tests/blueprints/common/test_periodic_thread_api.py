@@ -198,3 +198,12 @@ def test_thread_that_has_died_is_unhealthy_and_a_stopped_one_is_not(host):
     )
     report = running.get("/periodic-threads-health").json()
     assert [thread["name"] for thread in report["unhealthy_threads"]] == ["dead"]
+
+
+@pytest.mark.parametrize("path", ["/periodic-threads", "/periodic-threads/ping"])
+def test_secret_in_a_summary_is_masked(host, path):
+    summary = {**SUMMARY, "message": "cannot reach redis://user:hunter2@cache:6379", "extra_info": {"token": "hunter2"}}
+    answer = host(Thread("ping", "low", last_summary=summary)).get(path)
+    assert answer.status == 200
+    assert "hunter2" not in answer.text
+    assert "redis://user:******@cache:6379" in answer.text

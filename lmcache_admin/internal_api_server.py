@@ -9,6 +9,7 @@ from typing import Any
 from lmcache_admin.app import AdminApplication, create_app
 from lmcache_admin.metrics_listener import metrics_listener
 from lmcache_admin.scrape import SERVERS
+from lmcache_admin.security import ANSWER_HEADERS
 from lmcache_admin.service import Service
 from lmcache_admin.serving.address import Address, AddressError, address, port_offset
 from lmcache_admin.serving.server import HTTPServer, ServerOptions, StartError
@@ -132,7 +133,7 @@ class InternalAPIServer:
         if routes is None:
             raise RuntimeError("the application has no routes")
         self.server = HTTPServer(self.app, routes.classify, _options(settings, place))
-        self._metrics = metrics_listener(self.app, routes, settings, offset)
+        self._metrics = metrics_listener(self.app, routes, settings, offset, ANSWER_HEADERS)
         self.service.metrics.lanes = self.server.lanes.counters
         logging.getLogger("lmcache_admin.access").setLevel(settings.log_level_number)
         self.enable = True
@@ -166,4 +167,5 @@ def _options(settings: Settings, place: Address) -> ServerOptions:
         lane_queues=settings.lane_queues,
         deadlines=settings.deadlines,
         access_log=settings.access_log,
+        headers=ANSWER_HEADERS,
     )

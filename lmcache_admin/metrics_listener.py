@@ -25,8 +25,9 @@ OPEN = "lmcache_admin.open_listener"
 class OnlyPublic:
     """A WSGI application that passes GET requests for `PATHS` on and knows nothing else."""
 
-    def __init__(self, app: WSGIApplication, routes: RouteTable) -> None:
+    def __init__(self, app: WSGIApplication, routes: RouteTable, headers: tuple[tuple[str, str], ...]) -> None:
         self._app = app
+        self._headers = headers
         self._routes = routes
 
     def classify(self, method: str, path: str) -> Route:
@@ -39,7 +40,7 @@ class OnlyPublic:
             environ[OPEN] = True
             return self._app(environ, start_response)
         body = {"error": "Not Found", "message": f"This listener serves GET {', '.join(PATHS)} and nothing else."}
-        start_response("404 Not Found", [("Content-Type", "application/json")])
+        start_response("404 Not Found", [("Content-Type", "application/json"), *self._headers])
         return [json.dumps(body).encode()]
 
 
@@ -47,7 +48,9 @@ def _is_public(method: str, path: str) -> bool:
     return method == "GET" and path in PATHS
 
 
-def metrics_listener(app: WSGIApplication, routes: RouteTable, settings: Settings, offset: int) -> HTTPServer | None:
+def metrics_listener(
+    app: WSGIApplication, routes: RouteTable, settings: Settings, offset: int, headers: tuple[tuple[str, str], ...]
+) -> HTTPServer | None:
     """Make the listener, or None where no setting asks for one.
 
     Args:
@@ -55,6 +58,7 @@ def metrics_listener(app: WSGIApplication, routes: RouteTable, settings: Setting
         routes: That application's routes.
         settings: `metrics_host` and `metrics_port_start`.
         offset: 0 for a scheduler, 1 + worker id for a worker.
+        headers: What the listener's own refusals have besides their own.
 
     Raises:
         AddressError: The port is above 65535.
@@ -65,6 +69,8 @@ def metrics_listener(app: WSGIApplication, routes: RouteTable, settings: Setting
         place = address(settings.metrics_port_start, offset, None, None)
     except AddressError as error:
         raise AddressError("internal_api_server_metrics_port_start", error.value, error.allowed) from None
-    public = OnlyPublic(app, routes)
-    options = ServerOptions(host=settings.metrics_host, port=place.port, access_log=settings.access_log)
+    public = OnlyPublic(app, routes, headers)
+    options = ServerOptions(
+        host=settings.metrics_host, port=place.port, access_log=settings.access_log, headers=headers
+    )
     return HTTPServer(public, public.classify, options)

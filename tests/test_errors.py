@@ -239,3 +239,18 @@ def test_manager_that_is_none_is_503_where_it_is_needed():
 @pytest.mark.parametrize("path", ["/conf%00", "/%FF%FE", "/conf/%2e%2e/env", "/" + "a" * 8000, "/conf?names=%FF"])
 def test_odd_bytes_in_path_and_query_are_never_500(service, path):
     assert service.get(path).status in (200, 400, 404, 414, 431)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"TRACE /conf HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"no HTTP\r\n\r\n",
+        b"GET /conf HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    ],
+)
+def test_every_answer_has_the_headers_that_keep_browsers_from_guessing(service, sent):
+    head = raw(service, sent).partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
+    assert b"x-content-type-options: nosniff" in head
+    assert b"cache-control: no-store" in head
+    assert b"content-security-policy: default-src 'none'; frame-ancestors 'none'" in head

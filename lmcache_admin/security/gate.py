@@ -29,7 +29,8 @@ _ANY_HOST = frozenset(("/healthz", "/readyz"))
 #: What the gate keeps of a request, in its WSGI environment.
 _STARTED = "lmcache_admin.started"
 _ENTRY = "lmcache_admin.audit_entry"
-_HEADERS = (
+#: What every answer has.
+ANSWER_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -37,15 +38,15 @@ _HEADERS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
 )
-_HEADER_NAMES = frozenset(name.lower() for name, _ in _HEADERS)
+_HEADER_NAMES = frozenset(name.lower() for name, _ in ANSWER_HEADERS)
 
 
 def secured(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return an answer's headers and those that every answer has; its own win."""
     own = {name.lower() for name, _ in headers}
     if own.isdisjoint(_HEADER_NAMES):
-        return [*headers, *_HEADERS]
-    return headers + [(name, value) for name, value in _HEADERS if name.lower() not in own]
+        return [*headers, *ANSWER_HEADERS]
+    return headers + [(name, value) for name, value in ANSWER_HEADERS if name.lower() not in own]
 
 
 class Gate:

@@ -151,7 +151,7 @@ class OwnAnswer(_Parts, ErrorTask):
         content = {"error": own.error if own else error.reason, "message": error.body}
         body = json.dumps(content).encode()
         self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
+        self.response_headers += [("Content-Type", "application/json"), *self.channel.server.own_headers]
         if own and own.retry_after:
             self.response_headers.append(("Retry-After", str(own.retry_after)))
         if error.code == 405:

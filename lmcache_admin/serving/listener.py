@@ -62,6 +62,7 @@ class Listener:
         self._socket = sock
         self.linger_seconds = options.linger_seconds
         self._options = options
+        self.own_headers = options.headers
         self._limit = connections_allowed(options.connection_limit)
         self._spare_fd: int | None = None
         self._victims: deque[tuple[float, Channel]] = deque()

@@ -30,6 +30,7 @@ class ServerOptions:
             sender gets to see why.
         slow_reader_seconds, slow_reader_rate: a client that takes fewer bytes a second for so long is cut.
         backlog: connections that the kernel keeps waiting.
+        headers: what the answers of the server itself (refusals, protocol errors) have besides their own.
         access_log: one INFO line per request on the logger `lmcache_admin.access`.
     """
 
@@ -51,6 +52,7 @@ class ServerOptions:
     slow_reader_rate: float = 1024.0
     backlog: int = 1024
     access_log: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
 
     def adjustments(self) -> Adjustments:
         """The part of it that waitress' parser and channels read."""

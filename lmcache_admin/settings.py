@@ -71,7 +71,7 @@ class Settings:
         "whose changes `auth: local` accepts: own user and root, or any user",
     )
     allowed_hosts: tuple[str, ...] = _key((), kinds.HOST_NAMES, "names accepted in the Host header besides loopback")
-    allowed_origins: tuple[str, ...] = _key((), kinds.ORIGINS, "origins of other sites that may call, also to change")
+    allowed_origins: tuple[str, ...] = _key((), kinds.ORIGINS, "origins of other sites whose pages may read")
     socket_mode: int = _key(0o600, kinds.MODE, "file mode of the Unix socket")
     read_only: bool = _key(False, kinds.BOOLEAN, "refuse every change, whoever asks")
     config_folders: tuple[str, ...] = _key(

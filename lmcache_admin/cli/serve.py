@@ -51,7 +51,7 @@ class BadSetting(click.ClickException):
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.")
 @click.option("--port-start", type=click.IntRange(0, 65535), help="Port of the scheduler; worker 0 has the next.")
 @click.option("--socket-prefix", metavar="PATH", help="Listen on the Unix sockets PATH_<port> instead of TCP.")
-@click.option("--data", metavar="FOLDER", help="Folder for chunks and results [~/.local/state/lmcache-admin].")
+@click.option("--data", metavar="FOLDER", help="Folder for chunks [~/.local/state/lmcache-admin].")
 @click.option("--log-level", metavar="LEVEL", help="critical, error, warning, info, debug or trace.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of the log on stderr.")
 def command(

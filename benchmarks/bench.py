@@ -98,7 +98,8 @@ def serving(kind: str, options: argparse.Namespace, **given: object) -> Iterator
     port = free_port()
     python = options.peer_python if kind == "peer" else options.python
     command = [python, str(HERE / "served.py"), kind, str(port), *(f"{k}={v}" for k, v in given.items())]
-    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "LMCACHE_LOG_LEVEL": "ERROR"}
+    environ = {**os.environ, "LMCACHE_LOG_LEVEL": "ERROR"}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would have a checkout compiled anew at each start
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, cwd="/")
     try:
         yield Server(kind, port, process.pid, _report(process))

@@ -1,8 +1,8 @@
 """Import and start until the first answer, and the memory that a server adds to its host.
 
-LMCache's server imports LMCache and torch; a process that has a cache to manage has loaded both, so they are
-loaded before the measurement begins. Ours is measured on that host as well, if its interpreter has LMCache, and in
-a bare one with the host object alone.
+LMCache's server imports LMCache's engine and torch; a process that has a cache to manage has loaded both, so they
+are loaded before the measurement begins. Ours is measured on that host as well, if its interpreter has what ours
+needs, and in a bare one with the host object alone.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ def main() -> None:
         cases.append(("peer, LMCache loaded", "peer", options.peer_python, {"loaded": "yes"}))
     cases.append(("waitress alone", "waitress", options.python, {}))
     found: dict[str, list[dict[str, float]]] = {}
-    for _ in range(options.rounds):
+    for number in range(options.rounds + 1):
         for name, kind, python, given in cases:
             chosen = argparse.Namespace(python=python, peer_python=python)
             with serving(kind, chosen, **given) as server:
                 report = server.report
+                if number == 0:
+                    continue  # this start compiled what had not been compiled
                 figures = {"seconds": report["seconds"], "added_mb": report["after"] - report["before"]}
                 found.setdefault(name, []).append(figures)
     middle = {name: {key: statistics.median(f[key] for f in each) for key in each[0]} for name, each in found.items()}

@@ -234,10 +234,9 @@ def start_waitress(manager: Manager, port: int, registry: Registry | None) -> No
 
 
 def load_host() -> None:
-    """Load what a process that runs LMCache has loaded before it starts any server."""
+    """Load LMCache's engine and with it torch; not its manager, which imports LMCache's server."""
     import lmcache.observability
-    import lmcache.v1.cache_engine
-    import lmcache.v1.manager  # noqa: F401
+    import lmcache.v1.cache_engine  # noqa: F401
 
 
 def first_answer(port: int, path: str) -> None:

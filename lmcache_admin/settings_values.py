@@ -237,7 +237,8 @@ def _listed(allowed: str, read: Callable[[object], Any]) -> Kind[tuple[str, ...]
 
 
 BOOLEAN = Kind("boolean", "true or false", _boolean, notation=lambda text: True)
-PORT = Kind("integer", "an integer from 0 to 65535", lambda value: _integer(value, 0, 65535))
+# not 0: the other ports are counted from it, and a port that the kernel chooses would be told to nobody
+PORT = Kind("integer", "an integer from 1 to 65535", lambda value: _integer(value, 1, 65535))
 ADDRESS = Kind("text", "an IP address or a host name", _address)
 OPTIONAL_ADDRESS = _optional(ADDRESS)
 INDEX_LIST = _optional(

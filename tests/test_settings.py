@@ -46,7 +46,7 @@ def test_defaults_of_our_own_are_safe() -> None:
 
 def test_the_error_is_the_line_of_the_issue() -> None:
     assert str(failure({f"{P}port_start": -1})) == (
-        "internal_api_server_port_start: -1 is not allowed; allowed: an integer from 0 to 65535"
+        "internal_api_server_port_start: -1 is not allowed; allowed: an integer from 1 to 65535"
     )
 
 
@@ -105,6 +105,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
     ("variable", "text"),
     [
         ("LMCACHE_INTERNAL_API_SERVER_PORT_START", "22:22"),
+        ("LMCACHE_INTERNAL_API_SERVER_PORT_START", "0"),
         ("LMCACHE_INTERNAL_API_SERVER_ENABLED", "yes"),
         ("LMCACHE_INTERNAL_API_SERVER_LANE_THREADS", "read=3"),
         ("LMCACHE_INTERNAL_API_SERVER_LANE_THREADS", "[" * 100_000),

@@ -30,7 +30,7 @@ TAKEN = [
     (f"{P}host", "localhost", "host", "localhost"),
     (f"{P}host", "[::1]", "host", "::1"),
     (f"{P}host", None, "host", "127.0.0.1"),
-    (f"{P}port_start", 0, "port_start", 0),
+    (f"{P}port_start", 1, "port_start", 1),
     (f"{P}port_start", 65535, "port_start", 65535),
     (f"{P}port_start", "7000", "port_start", 7000),
     (f"{P}include_index_list", [0, 1], "include_index_list", (0, 1)),
@@ -76,12 +76,13 @@ def test_a_key_under_extra_config_is_read(name: str, value: object, expected: ob
 
 
 REFUSED = [
-    (f"{P}port_start", -1, "an integer from 0 to 65535"),
-    (f"{P}port_start", 65536, "an integer from 0 to 65535"),
-    (f"{P}port_start", "abc", "an integer from 0 to 65535"),
-    (f"{P}port_start", 7.5, "an integer from 0 to 65535"),
-    (f"{P}port_start", True, "an integer from 0 to 65535"),
-    (f"{P}port_start", [6999], "an integer from 0 to 65535"),
+    (f"{P}port_start", 0, "an integer from 1 to 65535"),
+    (f"{P}port_start", -1, "an integer from 1 to 65535"),
+    (f"{P}port_start", 65536, "an integer from 1 to 65535"),
+    (f"{P}port_start", "abc", "an integer from 1 to 65535"),
+    (f"{P}port_start", 7.5, "an integer from 1 to 65535"),
+    (f"{P}port_start", True, "an integer from 1 to 65535"),
+    (f"{P}port_start", [6999], "an integer from 1 to 65535"),
     (f"{P}enabled", "yes", "true or false"),
     (f"{P}enabled", 1, "true or false"),
     (f"{P}host", "", "an IP address or a host name"),
@@ -131,6 +132,7 @@ EXTRA_REFUSED = [
     ("deadlines", {"read": float("nan")}),
     ("deadlines", {"read": "5"}),
     ("deadlines", {"read": True}),
+    ("metrics_port_start", 0),
     ("metrics_port_start", 70000),
     ("access_log", "maybe"),
 ]

@@ -49,7 +49,7 @@ class BadSetting(click.ClickException):
 @click.command("serve")
 @click.option("--config", metavar="FILE", help="Settings file [LMCACHE_CONFIG_FILE, else the shipped lmcache.yaml].")
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.")
-@click.option("--port-start", type=click.IntRange(0, 65535), help="Port of the scheduler; worker 0 has the next.")
+@click.option("--port-start", metavar="PORT", help="Port of the scheduler; worker 0 has the next.")
 @click.option("--socket-prefix", metavar="PATH", help="Listen on the Unix sockets PATH_<port> instead of TCP.")
 @click.option("--data", metavar="FOLDER", help="Folder for chunks [~/.local/state/lmcache-admin].")
 @click.option("--log-level", metavar="LEVEL", help="critical, error, warning, info, debug or trace.")
@@ -57,7 +57,7 @@ class BadSetting(click.ClickException):
 def command(
     config: str | None,
     host: str | None,
-    port_start: int | None,
+    port_start: str | None,
     socket_prefix: str | None,
     data: str | None,
     log_level: str | None,

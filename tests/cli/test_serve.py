@@ -139,8 +139,8 @@ def test_a_listener_for_everybody_is_exit_code_1(run: Run, port: str) -> None:
 BAD_FILES = [
     ("a: b: c\n", "line 1"),
     ("- a list\n", "it holds a list"),
-    (f"{P}port_start: abc\n", f"{P}port_start: 'abc' is not allowed; allowed: an integer from 0 to 65535"),
-    (f"{P}port_start: -1\n", f"{P}port_start: -1 is not allowed; allowed: an integer from 0 to 65535"),
+    (f"{P}port_start: abc\n", f"{P}port_start: 'abc' is not allowed; allowed: an integer from 1 to 65535"),
+    (f"{P}port_start: 0\n", f"{P}port_start: 0 is not allowed; allowed: an integer from 1 to 65535"),
     (f"{P}port_start: 65535\n", "65535"),
     (f"{P}include_index_list: [0, one]\n", "'one' is not allowed"),
     (f"{P}include_index_list: [7]\n", "neither 0 (scheduler) nor 1 (worker 0)"),
@@ -169,10 +169,17 @@ def test_a_settings_file_that_is_absent_is_exit_code_2(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--port-start", "65536"], ["--port-start", "http"], ["--log-format", "xml"], ["--no-such-flag"], ["more"]],
+    [["--log-format", "xml"], ["--no-such-flag"], ["more"]],
 )
 def test_wrong_use_is_exit_code_2(run: Run, arguments: list[str]) -> None:
     assert run("serve", *arguments).returncode == 2
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", ""])
+def test_a_port_start_that_cannot_be_is_one_line_and_exit_code_2(run: Run, port: str) -> None:
+    done = run("serve", "--port-start", port)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"Error: {P}port_start: {port!r} is not allowed; allowed: an integer from 1 to 65535\n"
 
 
 def test_the_level_trace_starts(start: Start, port: str) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 from lmcache_admin.serving.sockets import SOCKET_PATH_LIMIT
+from lmcache_admin.settings_error import shown
 
 MAX_PORT = 65535
 SCHEDULER_OFFSET = 0
 
 
 class AddressError(ValueError):
-    """A setting leads to an address that cannot exist; names the key, its value and what is allowed."""
+    """A setting, or a fact of the host, leads to an address that cannot exist; one line as a SettingsError has it."""
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(f"{key} = {value!r}: {allowed}")
+        super().__init__(f"{key}: {shown(value)} is not allowed; allowed: {allowed}")
         self.key = key
         self.value = value
         self.allowed = allowed
@@ -39,17 +42,38 @@ class Address:
     included: bool
 
 
-def port_offset(*, has_engine: bool, role: str | None, worker_id: int | None) -> int:
+def port_offset(*, has_engine: bool, role: str | None, worker_id: object) -> int:
     """Offset of a process.
 
     Args:
         has_engine: whether its manager has an engine.
         role: the metadata's role, "scheduler" or "worker"; None where there is no metadata.
-        worker_id: the metadata's worker id; None counts as 0.
+        worker_id: the metadata's worker id, whatever the host put there; None counts as 0.
+
+    Raises:
+        AddressError: A worker id that is no whole number from 0.
     """
     if not has_engine or role == "scheduler":
         return SCHEDULER_OFFSET
-    return 1 + (worker_id or 0)
+    if worker_id is None:
+        return 1
+    fits = isinstance(worker_id, SupportsIndex) and not isinstance(worker_id, bool)
+    number = operator.index(worker_id) if fits else -1
+    if number < 0:
+        raise AddressError("metadata.worker_id", worker_id, "a whole number from 0")
+    return 1 + number
+
+
+def port_at(key: str, start: int, offset: int) -> int:
+    """The port of a process, counted from the setting `key`.
+
+    Raises:
+        AddressError: It is above 65535.
+    """
+    if start + offset > MAX_PORT:
+        allowed = f"an integer from 1 to {MAX_PORT - offset} (this process listens on it plus {offset})"
+        raise AddressError(key, start, allowed)
+    return start + offset
 
 
 def address(port_start: int, offset: int, socket_path_prefix: str | None, include: Collection[int] | None) -> Address:
@@ -64,12 +88,9 @@ def address(port_start: int, offset: int, socket_path_prefix: str | None, includ
     Raises:
         AddressError: port above 65535, or socket path above 107 bytes.
     """
-    port = port_start + offset
-    if port > MAX_PORT:
-        allowed = f"port_start plus the process' offset {offset} must be at most {MAX_PORT}"
-        raise AddressError("internal_api_server_port_start", port_start, allowed)
+    port = port_at("internal_api_server_port_start", port_start, offset)
     path = f"{socket_path_prefix}_{port}" if socket_path_prefix else None
     if path is not None and len(os.fsencode(os.path.abspath(path))) > SOCKET_PATH_LIMIT:
-        allowed = f"the socket's path {os.path.abspath(path)!r} must have at most {SOCKET_PATH_LIMIT} bytes"
+        allowed = f"a path whose socket, {os.path.abspath(path)!r}, has at most {SOCKET_PATH_LIMIT} bytes"
         raise AddressError("internal_api_server_socket_path_prefix", socket_path_prefix, allowed)
     return Address(offset, port, path, not include or offset in include)

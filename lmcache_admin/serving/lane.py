@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 
 from lmcache_admin.serving.call import DONE, QUEUED, RUNNING, WRITTEN_OFF, Call, RouteUse
-from lmcache_admin.serving.lanes import QUICK_SECONDS, WAIT_BOUNDS, LaneCounters, LaneLimits, Route
+from lmcache_admin.serving.lanes import QUICK_SECONDS, LaneCounters, LaneLimits, Route, WaitingTimes
 from lmcache_admin.serving.workers import Allowance, Worker
 
 logger = logging.getLogger(__name__)
@@ -30,8 +29,7 @@ class Lane:
         self.served_by_loop = 0  # changed only by the thread that holds the loop, without the lock
         self.rejected = 0
         self.timed_out = 0
-        self._waited_seconds = 0.0
-        self._waited_buckets = [0] * (len(WAIT_BOUNDS) + 1)
+        self._waited = WaitingTimes()
         self._allowance = allowance
         self._run_errand = run_errand
         self._lock = threading.Lock()
@@ -93,9 +91,7 @@ class Lane:
         call.use.running += 1
         self.busy += 1
         self._open[call] = worker
-        waited = now - call.submitted
-        self._waited_seconds += waited
-        self._waited_buckets[bisect_left(WAIT_BOUNDS, waited)] += 1
+        self._waited.count(now - call.submitted)
 
     # -- calls out
 
@@ -206,6 +202,7 @@ class Lane:
             self._queue.remove(call)
             call.use.waiting -= 1
             self.rejected += 1
+            self._waited.count(time.monotonic() - call.submitted)
             return
         call.state = WRITTEN_OFF
         call.use.stuck += 1
@@ -282,9 +279,9 @@ class Lane:
                 busy=self.busy,
                 queued=len(self._queue),
                 queue_limit=self.limits.queue,
-                waited_seconds=self._waited_seconds,
-                waited_count=sum(self._waited_buckets),
-                waited_buckets=tuple(self._waited_buckets),
+                waited_seconds=self._waited.seconds,
+                waited_count=sum(self._waited.buckets),
+                waited_buckets=tuple(self._waited.buckets),
                 served=self.served + self.served_by_loop,
                 served_by_loop=self.served_by_loop,
                 rejected=self.rejected,

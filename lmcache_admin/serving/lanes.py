@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -64,12 +65,26 @@ class LaneLimits:
         return f"lane {self.name}: {self.threads} threads, {self.queue} waiting, {self.deadline:g} s"
 
 
+class WaitingTimes:
+    """How long calls have waited for a thread; changed under the lane's lock."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.buckets = [0] * (len(WAIT_BOUNDS) + 1)
+
+    def count(self, seconds: float) -> None:
+        """Count one call that waits no more."""
+        self.seconds += seconds
+        self.buckets[bisect_left(WAIT_BOUNDS, seconds)] += 1
+
+
 @dataclass(frozen=True)
 class LaneCounters:
     """One lane at one moment; sums count from the start of the server.
 
     `waited_buckets[i]` counts the calls that waited at most `WAIT_BOUNDS[i]` seconds for a thread and
-    longer than the bound before; the last one counts the rest. `served_by_loop` is a part of `served`.
+    longer than the bound before; the last one counts the rest. Calls that waited in vain count, those
+    that were refused at once do not. `served_by_loop` is a part of `served`.
     """
 
     threads: int

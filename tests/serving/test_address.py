@@ -39,7 +39,23 @@ def test_port_above_65535_names_key_value_and_limit():
     with pytest.raises(AddressError) as raised:
         address(65535, 1, None, None)
     assert (raised.value.key, raised.value.value) == ("internal_api_server_port_start", 65535)
-    assert "at most 65535" in str(raised.value)
+    assert str(raised.value) == (
+        "internal_api_server_port_start: 65535 is not allowed; "
+        "allowed: an integer from 1 to 65534 (this process listens on it plus 1)"
+    )
+
+
+@pytest.mark.parametrize("worker_id", ["1", -5, 1.0, True, [1], "two\nlines"])
+def test_worker_id_that_is_no_number_from_0_is_refused_in_one_line(worker_id):
+    with pytest.raises(AddressError) as raised:
+        port_offset(has_engine=True, role="worker", worker_id=worker_id)
+    assert raised.value.key == "metadata.worker_id"
+    assert str(raised.value).isprintable()
+    assert str(raised.value) == (f"metadata.worker_id: {worker_id!r} is not allowed; allowed: a whole number from 0")
+
+
+def test_worker_id_of_a_scheduler_is_not_looked_at():
+    assert port_offset(has_engine=True, role="scheduler", worker_id="any") == 0
 
 
 def test_socket_path_above_107_bytes_names_key_value_and_limit():

@@ -191,6 +191,19 @@ def test_counters_tell_what_was_served_and_how_long_it_waited(serve, page, until
     assert (counters.threads, counters.busy, counters.queued, counters.queue_limit) == (8, 0, 0, 64)
 
 
+def test_call_that_is_refused_after_waiting_counts_with_the_time_that_it_waited(serve, page, hang, until):
+    site = serve({"/hang": page(hang)}, lane_threads={"read": 1}, deadlines={"read": 0.6})
+    answers = site.ask("/hang", times=2)
+    until(lambda: site.lane("read").queued == 1)
+    assert site.lane("read").waited_count == 1  # the one that runs
+    until(lambda: len(answers) == 2)
+    assert sorted(answer.status for answer in answers) == [503, 504]
+    counters = site.lane("read")
+    assert counters.waited_count == sum(counters.waited_buckets) == 2
+    assert counters.waited_seconds > 0.1
+    assert sum(counters.waited_buckets[4:]) == 1  # above 0.1 s
+
+
 def test_each_lane_has_threads_of_its_own(serve, page):
     names: list[str] = []
 

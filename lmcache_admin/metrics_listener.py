@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lmcache_admin.routes import UNMATCHED
-from lmcache_admin.serving.address import AddressError, address
+from lmcache_admin.serving.address import port_at
 from lmcache_admin.serving.server import HTTPServer, ServerOptions
 
 if TYPE_CHECKING:
@@ -48,6 +48,15 @@ def _is_public(method: str, path: str) -> bool:
     return method == "GET" and path in PATHS
 
 
+def metrics_port(settings: Settings, offset: int) -> int:
+    """The listener's port in the process with that offset.
+
+    Raises:
+        AddressError: It is above 65535.
+    """
+    return port_at("internal_api_server_metrics_port_start", settings.metrics_port_start, offset)
+
+
 def metrics_listener(
     app: WSGIApplication, routes: RouteTable, settings: Settings, offset: int, headers: tuple[tuple[str, str], ...]
 ) -> HTTPServer | None:
@@ -65,12 +74,7 @@ def metrics_listener(
     """
     if settings.metrics_host is None:
         return None
-    try:
-        place = address(settings.metrics_port_start, offset, None, None)
-    except AddressError as error:
-        raise AddressError("internal_api_server_metrics_port_start", error.value, error.allowed) from None
+    port = metrics_port(settings, offset)
     public = OnlyPublic(app, routes, headers)
-    options = ServerOptions(
-        host=settings.metrics_host, port=place.port, access_log=settings.access_log, headers=headers
-    )
+    options = ServerOptions(host=settings.metrics_host, port=port, access_log=settings.access_log, headers=headers)
     return HTTPServer(public, public.classify, options)

@@ -38,6 +38,23 @@ def test_serves_nothing_else(listener, method, path) -> None:
     assert listener.request(method, path).status == 404
 
 
+def test_a_port_above_65535_is_one_line_with_key_value_and_limit(caplog) -> None:
+    extra = {"internal_api_server_metrics_host": "127.0.0.1", "internal_api_server_metrics_port_start": 65535}
+    values = {"internal_api_server_enabled": True, "max_local_cpu_size": 0.01, "extra_config": extra}
+    manager = Manager(Configuration.from_mapping(values, {}), role="worker", worker_id=0)
+    manager.start()
+    try:
+        server = InternalAPIServer(manager)
+    finally:
+        manager.stop()
+    assert server.enable is False
+    assert server.error == (
+        "internal_api_server_metrics_port_start: 65535 is not allowed; "
+        "allowed: an integer from 1 to 65534 (this process listens on it plus 1)"
+    )
+    assert [record.getMessage() for record in caplog.records] == [f"No internal API server: {server.error}"]
+
+
 def test_a_taken_port_leaves_the_engine_manageable(serve, free_port, client) -> None:
     start = free_port(3)
     first = serve(extra={"metrics_host": "127.0.0.1", "metrics_port_start": start})

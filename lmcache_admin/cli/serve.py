@@ -18,6 +18,7 @@ from lmcache_admin.cli.log_output import start_logging
 from lmcache_admin.cli.serve_settings import data_folder, serve_values
 from lmcache_admin.engine import Configuration, ConfigurationError, Manager, StorageError
 from lmcache_admin.internal_api_server import InternalAPIServer
+from lmcache_admin.metrics_listener import metrics_port
 from lmcache_admin.serving.address import AddressError, address
 from lmcache_admin.settings import PolicyError, Settings, SettingsError
 
@@ -93,7 +94,9 @@ def command(
 def _settings(values: Mapping[str, object]) -> Settings:
     settings = Settings.from_mapping(values)
     for offset in range(len(ROLES)):
-        address(settings.port_start, offset, settings.socket_path_prefix, settings.include_index_list)
+        place = address(settings.port_start, offset, settings.socket_path_prefix, settings.include_index_list)
+        if place.included and settings.metrics_host is not None:
+            metrics_port(settings, offset)
     return settings
 
 

@@ -57,9 +57,8 @@ def port_offset(*, has_engine: bool, role: str | None, worker_id: object) -> int
         return SCHEDULER_OFFSET
     if worker_id is None:
         return 1
-    fits = isinstance(worker_id, SupportsIndex) and not isinstance(worker_id, bool)
-    number = operator.index(worker_id) if fits else -1
-    if number < 0:
+    number = operator.index(worker_id) if isinstance(worker_id, SupportsIndex) else -1
+    if number < 0 or isinstance(worker_id, bool):
         raise AddressError("metadata.worker_id", worker_id, "a whole number from 0")
     return 1 + number
 

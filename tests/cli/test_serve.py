@@ -142,6 +142,10 @@ BAD_FILES = [
     (f"{P}port_start: abc\n", f"{P}port_start: 'abc' is not allowed; allowed: an integer from 1 to 65535"),
     (f"{P}port_start: 0\n", f"{P}port_start: 0 is not allowed; allowed: an integer from 1 to 65535"),
     (f"{P}port_start: 65535\n", "65535"),
+    (
+        f"extra_config: {{{P}metrics_host: 127.0.0.1, {P}metrics_port_start: 65535}}\n",
+        f"{P}metrics_port_start: 65535 is not allowed; allowed: an integer from 1 to 65534",
+    ),
     (f"{P}include_index_list: [0, one]\n", "'one' is not allowed"),
     (f"{P}include_index_list: [7]\n", "neither 0 (scheduler) nor 1 (worker 0)"),
     (f"{P}socket_path_prefix: /tmp/{'s' * 100}\n", "at most 107 bytes"),

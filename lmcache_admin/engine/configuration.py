@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -20,11 +19,14 @@ KINDS: dict[str, Kind] = {name: kind for name, kind, _ in KEYS}
 DEFAULTS: dict[str, object] = {name: default for name, _, default in KEYS}
 POLICIES = ("LRU", "LFU", "FIFO", "MRU")
 
+MAX_GB = 1_000_000_000  # an exabyte; of a size near the largest float the bytes would be infinite
+_SIZE: tuple[Callable[[Any], bool], str] = (lambda value: 0 <= value <= MAX_GB, f"a size in GB from 0 to {MAX_GB}")
+
 # What this engine can work with; LMCache's own limits are wider here and there.
 LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "chunk_size": (lambda value: value >= 1, "a whole number of tokens from 1"),
-    "max_local_cpu_size": (lambda value: 0 <= value < math.inf, "a size in GB from 0"),
-    "max_local_disk_size": (lambda value: 0 <= value < math.inf, "a size in GB from 0"),
+    "max_local_cpu_size": _SIZE,
+    "max_local_disk_size": _SIZE,
     "min_retrieve_tokens": (lambda value: value >= 0, "a whole number of tokens from 0"),
     "cache_policy": (lambda value: value.upper() in POLICIES, f"one of {', '.join(POLICIES)}"),
     "pre_caching_hash_algorithm": (lambda value: value == "builtin", "builtin"),
@@ -75,11 +77,13 @@ class Configuration:
             ConfigurationError: A value that its key does not allow.
         """
         known = _known(values)
+        converted: dict[str, object] = {}
         for name in KINDS:
-            text = environ.get(f"LMCACHE_{name.upper()}")
-            if text is not None:
-                known[name] = _unquoted(text)
-        converted = {name: _converted(name, value) for name, value in known.items() if value is not None}
+            variable = f"LMCACHE_{name.upper()}"
+            if variable in environ:
+                converted[name] = _converted(name, _unquoted(environ[variable]), variable)
+            elif known.get(name) is not None:
+                converted[name] = _converted(name, known[name])
         configuration = cls(converted)
         CacheShape.from_configuration(configuration)  # refuses bad keys of ours before anything starts
         return configuration
@@ -109,7 +113,7 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _converted(name: str, value: object) -> object:
+def _converted(name: str, value: object, variable: str = "") -> object:
     kind = KINDS[name]
     holds, allowed = LIMITS.get(name, (lambda _: True, kind.allowed))
     try:
@@ -117,7 +121,7 @@ def _converted(name: str, value: object) -> object:
         converted: object = kind.convert(value)
         fits = fits and converted == converted and holds(converted)  # the middle refuses NaN
     except (ValueError, TypeError, OverflowError) as error:
-        raise ConfigurationError(name, value, allowed) from error
+        raise ConfigurationError(name, value, allowed, variable) from error
     if not fits:
-        raise ConfigurationError(name, value, allowed)
+        raise ConfigurationError(name, value, allowed, variable)
     return converted

@@ -10,13 +10,14 @@ class ConfigurationError(ValueError):
         key: The key as it stands in the file.
         value: The refused value.
         allowed: What is allowed, in words.
+        variable: The environment variable that the value came from, if not from the file.
     """
 
-    def __init__(self, key: str, value: object, allowed: str) -> None:
+    def __init__(self, key: str, value: object, allowed: str, variable: str = "") -> None:
         self.key = key
         self.value = value
         self.allowed = allowed
-        super().__init__(f"{key}: {_shown(key, value)} is not allowed; allowed: {allowed}")
+        super().__init__(f"{variable or key}: {_shown(key, value)} is not allowed; allowed: {allowed}")
 
 
 class StorageError(Exception):

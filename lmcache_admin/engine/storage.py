@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +11,7 @@ from lmcache_admin.engine.backends.disk import LocalDiskBackend
 from lmcache_admin.engine.backends.memory import LocalCPUBackend
 from lmcache_admin.engine.backends.protocol import Backend
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
-from lmcache_admin.engine.configuration import Configuration
+from lmcache_admin.engine.configuration import LIMITS, Configuration
 from lmcache_admin.engine.errors import StorageError
 from lmcache_admin.engine.probe import ProbeResult, probe
 
@@ -43,6 +42,8 @@ class StorageManager:
         self._memory = LocalCPUBackend(0, enabled=False)
         if config.remote_url:
             logger.warning("remote_url is set, but the embedded engine has no remote backend; it is ignored")
+        if config.local_disk and not config.max_local_disk_size:
+            logger.warning("local_disk is set, but max_local_disk_size is 0: no disk backend; set it to a size in GB")
         self.create_backends()
 
     @property
@@ -202,8 +203,9 @@ class StorageManager:
     def _bytes(self, key: str) -> int:
         """A size of the configuration, which may have been set to anything since the start."""
         size = getattr(self._config, key) or 0
-        if not 0 <= size < math.inf:
-            raise StorageError(f"{key}: {size!r} is not allowed; allowed: a size in GB from 0")
+        holds, allowed = LIMITS[key]
+        if not holds(size):
+            raise StorageError(f"{key}: {size!r} is not allowed; allowed: {allowed}")
         return int(size * GB)
 
     def _install(self, made: dict[str, Backend]) -> dict[str, str]:

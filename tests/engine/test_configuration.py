@@ -112,6 +112,9 @@ def test_extra_config_comes_from_the_environment_as_json() -> None:
         ({"local_cpu": "nonsense"}, "local_cpu: 'nonsense'", "true or false"),
         ({"max_local_disk_size": -1}, "max_local_disk_size: -1", "from 0"),
         ({"max_local_cpu_size": float("nan")}, "max_local_cpu_size: nan", "from 0"),
+        ({"max_local_cpu_size": 1e300}, "max_local_cpu_size: 1e+300", "a size in GB from 0 to 1000000000"),
+        ({"max_local_disk_size": 1e300}, "max_local_disk_size: 1e+300", "a size in GB from 0 to 1000000000"),
+        ({"max_local_cpu_size": math.inf}, "max_local_cpu_size: inf", "from 0"),
         ({"cache_policy": "NOPE"}, "cache_policy: 'NOPE'", "LRU, LFU, FIFO, MRU"),
         ({"p2p_init_ports": "1,x"}, "p2p_init_ports: '1,x'", "whole numbers"),
         ({"extra_config": [1]}, "extra_config: a list", "an object"),
@@ -126,6 +129,23 @@ def test_a_bad_value_is_refused_with_key_value_and_what_is_allowed(
     assert named in str(caught.value)
     assert allowed in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "allowed"),
+    [("LMCACHE_CHUNK_SIZE", "abc", "from 1"), ("LMCACHE_LOCAL_CPU", "yes", "true or false")],
+)
+def test_a_bad_value_of_the_environment_is_refused_with_the_name_of_the_variable(
+    variable: str, text: str, allowed: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Configuration.from_mapping({"chunk_size": 16}, {variable: text})
+    assert str(caught.value).startswith(f"{variable}: {text!r} is not allowed; allowed: ")
+    assert allowed in str(caught.value)
+
+
+def test_a_bad_value_of_the_file_does_not_matter_when_the_environment_has_another() -> None:
+    assert Configuration.from_mapping({"chunk_size": "x"}, {"LMCACHE_CHUNK_SIZE": "32"}).chunk_size == 32
 
 
 def test_a_bad_extra_config_text_is_not_repeated_since_it_may_hold_secrets() -> None:

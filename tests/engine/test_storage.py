@@ -34,6 +34,33 @@ def test_without_a_folder_or_a_budget_there_is_no_disk_backend(
     assert storage.get_all_backend_names() == [MEMORY]
 
 
+def test_a_folder_without_a_budget_is_one_warning_that_names_the_key(
+    make_engine: MakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_engine(max_local_disk_size=0)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "no disk backend" in record.getMessage()
+    assert "max_local_disk_size" in record.getMessage()
+
+
+@pytest.mark.parametrize("keys", [{}, {"local_disk": None}, {"local_disk": None, "max_local_disk_size": 0}])
+def test_no_warning_where_folder_and_budget_agree(
+    make_engine: MakeEngine, caplog: pytest.LogCaptureFixture, keys: dict[str, object]
+) -> None:
+    make_engine(**keys)
+    assert caplog.records == []
+
+
+def test_a_disk_size_set_at_run_time_that_cannot_be_is_refused_at_recreate(make_engine: MakeEngine) -> None:
+    engine, storage = parts(make_engine)
+    engine.store(tokens=TOKENS)
+    engine.config.max_local_disk_size = 1e300
+    with pytest.raises(StorageError, match="max_local_disk_size: 1e\\+300 is not allowed"):
+        storage.recreate_backend(DISK)
+    assert engine.lookup(TOKENS, [DISK]) == 32
+
+
 def test_a_bypassed_backend_takes_no_part_and_keeps_its_content(make_engine: MakeEngine) -> None:
     engine, storage = parts(make_engine)
     engine.store(tokens=TOKENS)
@@ -115,7 +142,12 @@ def test_when_a_backend_cannot_be_made_anew_the_old_one_goes_on(make_engine: Mak
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("cache_policy", "NOPE"), ("max_local_cpu_size", float("nan")), ("max_local_cpu_size", -1.0)],
+    [
+        ("cache_policy", "NOPE"),
+        ("max_local_cpu_size", float("nan")),
+        ("max_local_cpu_size", -1.0),
+        ("max_local_cpu_size", 1e300),
+    ],
 )
 def test_a_value_set_at_run_time_that_cannot_be_is_refused_at_recreate(
     make_engine: MakeEngine, key: str, value: object

@@ -119,6 +119,7 @@ def create_app(
     health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
     requests = RequestCounts()
     app = AdminApplication(manager)
+    openapi = OpenApi(app)
     service = Service(
         settings=settings,
         manager=manager,
@@ -129,10 +130,10 @@ def create_app(
         redactor=redactor,
         health=health,
         background=Background(),
-        loader=BlueprintLoader(settings.blueprint_paths, kind),
+        loader=BlueprintLoader(settings.blueprint_paths, kind, openapi.check),
         scrape=Scrape(),
         metrics=ServiceMetrics(name, requests, health.report, lambda: runtime.backends(manager)),
-        openapi=OpenApi(app),
+        openapi=openapi,
         definitions=Configuration._config_definitions,
     )
     service.background.add(PeriodicTask("probe", health.probe, INTERVAL))
@@ -149,7 +150,7 @@ def engine_state(manager: Manager | None) -> str:
     engine = getattr(manager, "lmcache_engine", None)
     if not engine:
         return "absent"
-    return "starting" if engine.storage_manager is None else "ready"
+    return "starting" if getattr(engine, "storage_manager", engine) is None else "ready"
 
 
 def _needs_engine(manager: Manager | None) -> bool:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from flask import Response
 from flask_smorest import Blueprint
 from marshmallow import Schema, validate
 
 from lmcache_admin import fields
-from lmcache_admin.declaration import LANES, ROLES, Declaration
+from lmcache_admin.declaration import KINDS, LANES, ROLES, Declaration
 from lmcache_admin.host.current import current_service
 from lmcache_admin.parsing import ContractParser
 from lmcache_admin.rendering import STYLES, render
+from lmcache_admin.settings import settings_keys
 
 __all__ = ["AdminBlueprint", "Schema", "fields", "validate"]
 
+#: Settings that a route may be switched by.
+SWITCHES = tuple(key.field for key in settings_keys() if isinstance(key.default, bool))
 P = ParamSpec("P")
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -55,8 +58,8 @@ class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no t
         failure: str = "error",
         description: str = "",
     ) -> None:
-        super().__init__(name, name, description=description)
-        self.kinds = kinds
+        super().__init__(name, "lmcache_admin", description=description)
+        self.kinds = _known_kinds(kinds)
         self._defaults = {"style": style, "unavailable": unavailable, "failure": failure}
 
     def get(self, path: str, **declared: Any) -> Callable[[View], View]:
@@ -75,8 +78,19 @@ class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no t
         """Declare a view that removes something; see `Declaration` for the keywords."""
         return self._route("DELETE", path, declared)
 
+    def patch(self, path: str, **declared: Any) -> Callable[[View], View]:
+        """Declare a view that changes a part of something; see `Declaration` for the keywords."""
+        return self._route("PATCH", path, declared)
+
+    def route(self, rule: str, **options: Any) -> NoReturn:
+        """Refuse: a route without operation, role and lane has no place here."""
+        raise TypeError(f"{rule}: declare it with get, post, put, patch or delete")
+
     def arguments(self, schema: type[Schema] | Schema, *, location: str, **options: Any) -> Callable[[View], View]:
-        """Hand the view what `schema` makes of the request's `query` or `json`."""
+        """Hand the view what `schema` makes of the request's `query`, `json`, `headers` or `files`."""
+        if location not in self.ARGUMENTS_PARSER.__location_map__:
+            known = ", ".join(sorted(self.ARGUMENTS_PARSER.__location_map__))
+            raise TypeError(f"arguments: location={location!r} is not one of {known}")
         decorate: Callable[[View], View] = super().arguments(schema, location=location, **options)
         return decorate
 
@@ -100,12 +114,22 @@ class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no t
         return decorate
 
 
+def _known_kinds(kinds: Collection[str] | None) -> tuple[str, ...] | None:
+    if kinds is not None and (isinstance(kinds, str) or not kinds or not set(kinds) <= set(KINDS)):
+        raise TypeError(f"kinds={kinds!r} is not a list of {', '.join(KINDS)}")
+    return None if kinds is None else tuple(kinds)
+
+
 def _checked(declaration: Declaration, route: str) -> Declaration:
+    operation: object = declaration.operation  # whatever the file says
+    if not isinstance(operation, str) or not operation:
+        raise TypeError(f"{route}: operation={operation!r} is not a text")
     for value, allowed, what in (
         (declaration.role, ROLES, "role"),
         (declaration.lane, LANES, "lane"),
         (declaration.style, tuple(STYLES), "style"),
         (declaration.failure, ("error", "detail"), "failure"),
+        (declaration.switch or "", ("", *SWITCHES), "switch"),
     ):
         if value not in allowed:
             raise TypeError(f"{route}: {what}={value!r} is not one of {', '.join(allowed)}")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 #: Roles in rising order; each may do what those before it may.
 ROLES = ("viewer", "operator", "admin")
+#: Kinds of process: scheduler, worker or embedded engine; LMCache's controller; our gateway.
+KINDS = ("engine", "controller", "gateway")
 #: Lanes: `light` never calls the host, `read` is one quick call on it, `change` changes something, `job` is long work.
 LANES = ("light", "read", "change", "job")
 

@@ -50,7 +50,9 @@ class InternalAPIServer:
             self._build(lmcache_manager)
         except (SettingsError, AddressError) as error:
             self._fail(str(error))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # LMCache switches its cache off when this constructor raises
             logger.debug("The internal API server could not be built", exc_info=True)
             self._fail(f"{type(error).__name__}: {error}")
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
@@ -16,6 +16,8 @@ from types import ModuleType
 
 from flask import Blueprint, Flask
 
+from lmcache_admin.declaration import KINDS
+from lmcache_admin.registration import RefusedError, register
 from lmcache_admin.routes import methods_of
 from lmcache_admin.shipped import shipped_folder
 
@@ -23,16 +25,12 @@ logger = logging.getLogger(__name__)
 
 #: Category folders in the order of discovery, with the process kinds that serve them.
 CATEGORIES: dict[str, tuple[str, ...]] = {
-    "common": ("engine", "controller", "gateway"),
+    "common": KINDS,
     "vllm": ("engine",),
-    "controller": ("engine", "controller", "gateway"),
+    "controller": KINDS,
 }
 ENTRY_POINTS = "lmcache_admin.blueprints"
 _loading = threading.Lock()
-
-
-class ExtensionError(Exception):
-    """Why an operator's file is left out."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,12 @@ class Loaded:
     origin: str
     blueprint: str = ""
     routes: list[str] = field(default_factory=list)
+    note: str | None = None
     error: str | None = None
 
     def describe(self) -> dict[str, object]:
         """As `GET /blueprints` shows it."""
-        status = "left out" if self.error else "loaded"
+        status = "left out" if self.error else ("not served here" if self.note else "loaded")
         return {**vars(self), "status": status}
 
 
@@ -76,10 +75,12 @@ class BlueprintLoader:
     Args:
         extensions: Operator's folders, each holding category folders.
         kind: Process kind: `engine`, `controller` or `gateway`.
+        check: Raises if what an operator's blueprint says of itself cannot be shown in OpenAPI.
     """
 
-    def __init__(self, extensions: Iterable[str], kind: str) -> None:
+    def __init__(self, extensions: Iterable[str], kind: str, check: Callable[[str, Blueprint], None]) -> None:
         self._kind = kind
+        self._check = check
         self._extensions = tuple(extensions)
         self.files: list[Loaded] = []
 
@@ -105,31 +106,33 @@ class BlueprintLoader:
             origin = f"entry point {entry.name}"
             try:
                 yield Folder(_folder_of(entry.load()), origin)
-            except Exception as error:  # noqa: BLE001 - a foreign package may fail in any way; the host must go on
-                self._leave_out(Loaded("", entry.value, origin), f"{type(error).__name__}: {error}")
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a foreign package may fail in any way; the host goes on
+                self._leave_out(Loaded("", entry.value, origin), _reason(error))
 
     def _add(self, app: Flask, folder: Folder, category: str, path: Path) -> None:
         loaded = Loaded(category, str(path) if not folder.built_in else path.name, folder.origin)
-        if folder.built_in:
-            try:
-                self._register(app, loaded, _blueprint_of(load_file(path, folder, category)), None)
-            except Exception as error:
-                raise ImportError(f"built-in endpoint file {category}/{path.name} failed: {error}") from error
-            return
         try:
-            blueprint = _blueprint_of(load_file(path, folder, category))
-            _check_routes(app, blueprint)
-            self._register(app, loaded, blueprint, _free_name(app, blueprint, folder))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - an extension may fail in any way; the host must go on
-            text = str(error) if isinstance(error, ExtensionError) else f"{type(error).__name__}: {error}"
-            self._leave_out(loaded, text)
+            self._register(app, loaded, _blueprint_of(load_file(path, folder, category)), folder)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if folder.built_in:
+                raise ImportError(f"built-in endpoint file {category}/{path.name} failed: {error}") from error
+            self._leave_out(loaded, _reason(error))
 
-    def _register(self, app: Flask, loaded: Loaded, blueprint: Blueprint, name: str | None) -> None:
+    def _register(self, app: Flask, loaded: Loaded, blueprint: Blueprint, folder: Folder) -> None:
         kinds = getattr(blueprint, "kinds", None) or CATEGORIES[loaded.category]
         if self._kind not in kinds:
+            loaded.note = f"for other processes: {', '.join(kinds)}"
+            self.files.append(loaded)
             return
-        loaded.blueprint = name or blueprint.name
-        app.register_blueprint(blueprint, name=loaded.blueprint)
+        loaded.blueprint = blueprint.name if folder.built_in else _free_name(app, blueprint, folder)
+        if folder.built_in:
+            app.register_blueprint(blueprint)
+        else:
+            register(app, blueprint, loaded.blueprint, self._check)
         added = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{loaded.blueprint}.")]
         loaded.routes = sorted(f"{m} {rule.rule}" for rule in added for m in methods_of(rule))
         self.files.append(loaded)
@@ -165,7 +168,7 @@ def load_file(path: Path, folder: Folder, category: str) -> ModuleType:
 def _execute(name: str, real: Path) -> ModuleType:
     spec: ModuleSpec | None = spec_from_file_location(name, real)
     if spec is None or spec.loader is None:
-        raise ExtensionError(f"{real} is not a Python file")
+        raise RefusedError(f"{real} is not a Python file")
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -176,28 +179,15 @@ def _execute(name: str, real: Path) -> ModuleType:
     return module
 
 
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, RefusedError) else f"{type(error).__name__}: {error}"
+
+
 def _blueprint_of(module: ModuleType) -> Blueprint:
     blueprint = getattr(module, "blueprint", None)
     if not isinstance(blueprint, Blueprint):
-        raise ExtensionError("it exports no Flask blueprint under the name `blueprint`")
+        raise RefusedError("it exports no Flask blueprint under the name `blueprint`")
     return blueprint
-
-
-def _check_routes(app: Flask, blueprint: Blueprint) -> None:
-    """Refuse a blueprint that cannot be registered, or that claims a route that is taken."""
-    trial = Flask("trial", static_folder=None)
-    trial.url_rule_class = app.url_rule_class
-    trial.register_blueprint(blueprint)
-    taken = {(method, _shape(rule.rule)): rule for rule in app.url_map.iter_rules() for method in methods_of(rule)}
-    for rule in trial.url_map.iter_rules():
-        for method in sorted(methods_of(rule)):
-            if (method, _shape(rule.rule)) in taken:
-                raise ExtensionError(f"the route {method} {rule.rule} is taken")
-
-
-def _shape(rule: str) -> str:
-    """A rule with the names of its parameters taken out."""
-    return "/".join("<>" if part.startswith("<") else part for part in rule.split("/"))
 
 
 def _free_name(app: Flask, blueprint: Blueprint, folder: Folder) -> str:
@@ -213,5 +203,5 @@ def _folder_of(target: object) -> Path:
         found = Path(found.__file__).parent if found.__file__ else next(iter(found.__path__))
     folder = Path(str(found)).resolve()
     if not folder.is_dir():
-        raise ExtensionError(f"{folder} is not a folder")
+        raise RefusedError(f"{folder} is not a folder")
     return folder

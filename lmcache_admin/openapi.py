@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.common import MODIFIERS
-from flask import Flask
+from flask import Blueprint, Flask
+from flask.sansio.blueprints import Blueprint as SansioBlueprint
 from flask_smorest import Api
 from marshmallow import Schema
 
 from lmcache_admin import __version__, fields
 from lmcache_admin.blueprint import AdminBlueprint
+from lmcache_admin.rendering import render
 
 
 class OpenApi:
@@ -34,7 +37,14 @@ class OpenApi:
                 self._document = self._build()
             return self._document
 
+    def check(self, name: str, blueprint: Blueprint) -> None:
+        """Raise whatever keeps a registered blueprint from being shown."""
+        render(self._describe({name: blueprint}), "compact")
+
     def _build(self) -> dict[str, Any]:
+        return self._describe(self._app.blueprints)
+
+    def _describe(self, blueprints: Mapping[str, SansioBlueprint]) -> dict[str, Any]:
         shadow = Flask("openapi", static_folder=None)
         shadow.url_map = self._app.url_map
         api = Api()
@@ -52,7 +62,7 @@ class OpenApi:
                 "marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_component),
             },
         )
-        for name, blueprint in self._app.blueprints.items():
+        for name, blueprint in blueprints.items():
             if isinstance(blueprint, AdminBlueprint):
                 blueprint.register_views_in_doc(api, self._app, api.spec, name=name, parameters=None)
         document: dict[str, Any] = api.spec.to_dict()

@@ -39,9 +39,16 @@ class Servers(Collector):
     def remove(self, metrics: ServiceMetrics) -> None:
         """Show a server's series no longer."""
         with self._lock:
+            if metrics not in self._running:  # in a forked child, where the parent's are forgotten
+                return
             self._running.remove(metrics)
             if not self._running:
                 REGISTRY.unregister(self)
+
+    def forget(self) -> None:
+        """In a forked child: the parent's servers are not here. No lock may be taken."""
+        self._running = []
+        self._lock = threading.Lock()
 
     def collect(self) -> Iterable[Metric]:
         """Return every family, merged over the servers."""
@@ -59,6 +66,7 @@ class Servers(Collector):
 
 
 SERVERS = Servers()
+os.register_at_fork(after_in_child=SERVERS.forget)
 
 
 class Scrape:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
+from lmcache_admin.host.current import current_service
 from lmcache_admin.operations import threads
 
 blueprint = AdminBlueprint("threads", style="text")
@@ -13,8 +14,8 @@ class ThreadsQuery(Schema):
     thread_id = fields.Integer(load_default=0, metadata={"description": "The thread's identifier; 0: any."})
 
 
-@blueprint.get("/threads", operation="read thread stacks", role="viewer", lane="light", redacted=True)
+@blueprint.get("/threads", operation="read thread stacks", role="viewer", lane="light")
 @blueprint.arguments(ThreadsQuery, location="query")
 def get_threads(query: dict[str, Any]) -> str:
     """Return the stack of each thread that matches, and how many there are."""
-    return threads.describe(query["name"], query["thread_id"])
+    return threads.describe(query["name"], query["thread_id"], current_service().redactor.mask_line)

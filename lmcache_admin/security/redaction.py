@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 MASK = "******"
@@ -14,6 +15,8 @@ _SECRET_WORDS = {
     *("password", "passwd", "passphrase", "pwd", "secret", "secrets", "token", "apikey", "authorization"),
     *("credential", "credentials", "cookie", "signature", "sig", "sas", "dsn"),
 }
+#: What a text must hold somewhere for one of its names to be a secret's.
+_HINT = re.compile("pass|pwd|secret|token|key|auth|credential|cookie|sig|sas|dsn|conn|webhook|bearer", re.IGNORECASE)
 #: Ends of words that are written together, such as PGPASSWORD.
 _SECRET_ENDS = ("password", "passwd", "passphrase", "secret", "token", "apikey")
 _SECRET_PAIRS = re.compile(
@@ -57,6 +60,9 @@ class Redactor:
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self._extra = [re.compile(pattern) for pattern in patterns]
 
+        #: `mask_text` for texts that come again and again, such as the lines of stacks.
+        self.mask_line = lru_cache(maxsize=8192)(self.mask_text)
+
     def mask(self, value: Any, key: str = "") -> Any:
         """Return `value` with every secret as `******`; keys and types stay. What fails is masked whole."""
         try:
@@ -84,7 +90,8 @@ class Redactor:
         text = _URL_LOGIN.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
         text = _SCHEME_WORD.sub(rf"\g<scheme> {MASK}", text)
         text = _LOGIN_OPTION.sub(rf"\g<option>{MASK}", text)
-        text = _mask_pairs(text)
+        if _HINT.search(text):
+            text = _mask_pairs(text)
         for pattern in self._extra:
             text = pattern.sub(MASK, text)
         return text

@@ -33,12 +33,17 @@ class RouteUse:
         self.held_loop = False  # it has once, and the log says so
         self.slow = False  # a quick call of it once held the loop: threads answer it until it is quick again
 
+    @property
+    def written_off(self) -> bool:
+        """Whether all of its share is lost to calls that have passed their deadline."""
+        return self.stuck >= self.cap
+
 
 class Call:
     """A request that is to be answered once: by the loop, by a lane's thread, or by its deadline."""
 
     __slots__ = (
-        "arrived", "bytes_sent", "channel", "close", "deadline", "replaced", "request", "route",
+        "arrived", "bytes_sent", "channel", "close", "deadline", "refused", "replaced", "request", "route",
         "started", "state", "status", "submitted", "use",
     )  # fmt: skip
 
@@ -52,6 +57,7 @@ class Call:
         self.started = now
         self.deadline = 0.0
         self.state: int = NEW
+        self.refused = ""  # why no thread has begun it
         self.replaced = False
         self.close = False
         self.status = ""

@@ -62,7 +62,7 @@ class Front:
             route = UNCLASSED if request.error else self._class(request)
             call = Call(channel, request, route, self.lanes.use(route), time.monotonic())
             channel.call = call
-            if (route.quick and not call.use.slow) or request.error:
+            if (route.quick and not call.use.slow and not call.use.written_off) or request.error:
                 if not self._answer(call):
                     return False
             else:
@@ -132,8 +132,7 @@ class Front:
     def _over_with(self, call: Call) -> None:
         limits = self.lanes.lane(call.route).limits
         if call.state == QUEUED:
-            reason = f"no thread became free within {limits.deadline:g} s ({limits.describe()})"
-            self.refuse(call, overloaded(call, reason, limits.retry_after))
+            self.refuse(call, overloaded(call, call.refused, limits.retry_after))
         else:
             late = "%s has not returned within %g s", call.route.name, limits.deadline
             self.watch.run_errand(partial(logger.warning, *late))  # a log that blocks must not hold the loop

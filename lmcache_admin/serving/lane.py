@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from lmcache_admin.serving.call import DONE, QUEUED, RUNNING, WRITTEN_OFF, Call, RouteUse
-from lmcache_admin.serving.lanes import QUICK_SECONDS, LaneCounters, LaneLimits, Route, WaitingTimes
+from lmcache_admin.serving import reasons
+from lmcache_admin.serving.call import DONE, QUEUED, RUNNING, WRITTEN_OFF, Call
+from lmcache_admin.serving.lanes import QUICK_SECONDS, LaneCounters, LaneLimits, WaitingTimes
 from lmcache_admin.serving.workers import Allowance, Worker
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ class Lane:
             if self._idle and use.running < use.cap:
                 self._hand_to(self._idle.pop(), call, now)
                 return None
-            reason = self._no_room(use, call.route)
+            queued = len(self._queue)
+            reason = reasons.STOPPING if self._stopping else reasons.no_room(self.limits, call.route, use, queued)
             if reason:
                 self.rejected += 1
                 return reason
@@ -67,18 +69,6 @@ class Lane:
             if call.state != DONE:
                 call.deadline = call.submitted + self.limits.deadline
                 self._begin(call, None, call.submitted)
-
-    def _no_room(self, use: RouteUse, route: Route) -> str | None:
-        if self._stopping:
-            return "the server is stopping"
-        if use.running >= use.cap and use.waiting >= self.limits.route_queue:
-            return (
-                f"{use.running} calls of {route.name} have not returned and {use.waiting} more wait "
-                f"({self.limits.describe()}; one route may hold half of both)"
-            )
-        if len(self._queue) >= self.limits.queue:
-            return f"all threads are busy and the queue is full ({self.limits.describe()})"
-        return None
 
     def _hand_to(self, worker: Worker, call: Call, now: float) -> None:
         self._begin(call, worker, now)
@@ -186,7 +176,10 @@ class Lane:
         return None
 
     def expire(self, now: float, replace: bool = True) -> list[Call]:
-        """Take out the calls whose time is over; the running ones are written off and replaced."""
+        """Take out the calls whose time is over; the running ones are written off and replaced.
+
+        With the last of a route's share its queued calls go too: nobody would begin them.
+        """
         with self._lock:
             over: list[Call] = []
             for call in self._open:
@@ -195,14 +188,22 @@ class Lane:
                 over.append(call)
             for call in over:
                 self._give_up(call, self._open.pop(call), replace)
-            return over
+            behind = [call for call in self._queue if call.use.written_off]
+            for call in behind:
+                del self._open[call]
+                self._unqueue(call, reasons.written_off(self.limits, call.route, call.use))
+            return over + behind
+
+    def _unqueue(self, call: Call, reason: str) -> None:
+        call.refused = reason
+        self._queue.remove(call)
+        call.use.waiting -= 1
+        self.rejected += 1
+        self._waited.count(time.monotonic() - call.submitted)
 
     def _give_up(self, call: Call, worker: Worker | None, replace: bool) -> None:
         if call.state == QUEUED:
-            self._queue.remove(call)
-            call.use.waiting -= 1
-            self.rejected += 1
-            self._waited.count(time.monotonic() - call.submitted)
+            self._unqueue(call, reasons.waited_in_vain(self.limits, call.route, call.use))
             return
         call.state = WRITTEN_OFF
         call.use.stuck += 1

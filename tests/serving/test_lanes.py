@@ -99,16 +99,6 @@ def test_no_more_than_32_threads_are_replaced(serve, page, hang, until, release)
     until(lambda: site.lane("read").threads == 8 and site.lane("read").stuck == 0)
 
 
-def test_request_that_waits_until_its_deadline_is_answered_503(serve, page, hang, until):
-    site = serve({"/hang": page(hang)}, lane_threads={"change": 1}, deadlines={"read": 0.3})
-    answers = site.ask("/hang", times=5)
-    until(lambda: len(answers) == 5)
-    assert sorted(answer.status for answer in answers) == [503, 504, 504, 504, 504]
-    waited = next(answer for answer in answers if answer.status == 503)
-    assert "no thread became free" in waited.json["message"]
-    assert "Retry-After" in waited.headers
-
-
 def test_route_holds_at_most_half_of_its_lane_and_blocks_nobody_behind_it(serve, page, hang, until):
     site = serve({"/hang": page(hang), "/other": page(quickly)}, deadlines={"read": 60})
     site.ask("/hang", times=8)
@@ -141,25 +131,6 @@ def test_waiting_request_is_passed_over_while_its_route_is_full(serve, page, unt
     until(lambda: held and other)
     assert other[0].body == b"done"
     until(lambda: (site.lane("read").busy, site.lane("read").queued) == (1, 1))
-
-
-def test_route_whose_threads_are_all_taken_may_fill_half_of_the_queue(serve, page, hang, until):
-    site = serve({"/hang": page(hang)}, lane_threads={"read": 2}, lane_queues={"read": 4}, deadlines={"read": 0.5})
-    assert site.get("/hang").status == 504
-    waiting = site.ask("/hang", times=2)
-    until(lambda: site.lane("read").queued == 2)
-    answer = site.get("/hang")
-    assert answer.status == 503
-    assert "have not returned" in answer.json["message"]
-    until(lambda: [a.status for a in waiting] == [503, 503])
-
-
-def test_route_serves_again_when_its_stuck_call_returns(serve, page, hang, until, release):
-    site = serve({"/hang": page(hang)}, lane_threads={"read": 1}, deadlines={"read": 0.3})
-    assert site.get("/hang").status == 504
-    release.set()
-    until(lambda: site.lane("read").stuck == 0)
-    assert site.get("/hang").body == b"late"
 
 
 def test_job_past_its_deadline_goes_on(serve, page, until, release):

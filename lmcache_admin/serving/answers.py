@@ -53,6 +53,12 @@ def timed_out(call: Call, seconds: float) -> Refusal:
     return Refusal(504, "Gateway Timeout", f"Timed out: {call.route.operation}", message, close=True)
 
 
+def stopped(call: Call) -> Refusal:
+    """503: the request was begun, and the server ends before it has an answer."""
+    message = f"the server is stopping; {call.route.name} had begun, and whether it ended is not known"
+    return Refusal(503, "Service Unavailable", f"Stopped during: {call.route.operation}", message, close=True)
+
+
 def failed(call: Call, cause: str) -> Refusal:
     """500: the view ended without an answer."""
     message = f"{call.route.name} ended with {cause}"

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lmcache_admin.serving.answers import Refusal, overloaded, timed_out
+from lmcache_admin.serving.answers import Refusal, overloaded, stopped, timed_out
 from lmcache_admin.serving.call import QUEUED, Call
 from lmcache_admin.serving.dispatcher import Lanes
 from lmcache_admin.serving.lanes import Classify, Route
+from lmcache_admin.serving.reasons import STOPPING
 
 if TYPE_CHECKING:
     from lmcache_admin.serving.channel import Channel
@@ -127,7 +128,10 @@ class Front:
             for call in self.lanes.expire(now):
                 self._over_with(call)
         if self._over:
-            self._over = [pair for pair in self._over if not self._tell(*pair)]
+            self._tell_over()
+
+    def _tell_over(self) -> None:
+        self._over = [pair for pair in self._over if not self._tell(*pair)]
 
     def _over_with(self, call: Call) -> None:
         limits = self.lanes.lane(call.route).limits
@@ -144,10 +148,11 @@ class Front:
             self._flush(call.channel)
         return told
 
-    def abandon(self, refusal_of: Callable[[Call], Refusal]) -> None:
-        """Give up every open call."""
+    def abandon(self) -> None:
+        """Give up every open call: the server stops."""
         for call in self.lanes.expire(float("inf"), replace=False):
             if call.state == QUEUED:
-                self.refuse(call, refusal_of(call))
-            elif call.channel.give_up(call, refusal_of(call)):
-                self._flush(call.channel)
+                self.refuse(call, overloaded(call, STOPPING, 0))
+            else:
+                self._over.append((call, stopped(call)))
+        self._tell_over()

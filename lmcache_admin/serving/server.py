@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lmcache_admin.serving import forks
-from lmcache_admin.serving.answers import Refusal, overloaded
 from lmcache_admin.serving.dispatcher import Lanes
 from lmcache_admin.serving.lanes import Classify, lane_limits
 from lmcache_admin.serving.listener import Listener
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     import socket
 
     from _typeshed.wsgi import WSGIApplication
-
-    from lmcache_admin.serving.call import Call
 
 __all__ = ["HTTPServer", "ServerOptions", "StartError"]
 
@@ -136,7 +133,7 @@ class HTTPServer:
         if loop is None or loop.closed:
             return
         try:
-            loop.front.abandon(_stopping)
+            loop.front.abandon()
         finally:
             loop.close()
             loop.front.watch.stop()
@@ -150,7 +147,3 @@ class HTTPServer:
             self._loop.leave_to_parent()
         if self._socket is not None:
             self._socket.close()
-
-
-def _stopping(call: Call) -> Refusal:
-    return overloaded(call, "the server is stopping", 0)

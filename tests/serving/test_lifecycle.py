@@ -102,13 +102,19 @@ def test_stop_with_calls_that_never_return_comes_back_and_tells_their_clients(se
         return b"late"
 
     site = serve({"/hang": page(hang), "/quick": page(hang, quick=True)}, deadlines={"read": 60})
-    answers = site.ask("/hang", times=6) + site.ask("/quick")
-    answers = site.ask("/hang", times=1)
-    until(lambda: site.lane("read").busy == 5 and site.lane("read").queued == 3)
+    begun, quick = site.ask("/hang", times=4), site.ask("/quick")
+    until(lambda: site.lane("read").busy == 5)
+    waiting = site.ask("/hang", times=2)
+    until(lambda: site.lane("read").queued == 2)
     site.server.stop(0.2)
-    until(lambda: answers)
-    assert answers[0].status == 503
-    assert "stopping" in answers[0].json["message"]
+    until(lambda: [len(answers) for answers in (waiting, begun, quick)] == [2, 4, 1])
+    for answer in waiting:
+        assert (answer.status, answer.json["error"]) == (503, "Not served: ask for /hang")
+        assert answer.json["message"] == "the server is stopping"
+    for answer, path in [(answer, "/hang") for answer in begun] + [(quick[0], "/quick")]:
+        assert (answer.status, answer.json["error"]) == (503, f"Stopped during: ask for {path}")
+        assert f"GET {path} had begun, and whether it ended is not known" in answer.json["message"]
+        assert "Retry-After" not in answer.headers
     release.set()
     until(lambda: not threads_of_ours())
 

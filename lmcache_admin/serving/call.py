@@ -23,15 +23,15 @@ class RouteUse:
     after thread.
     """
 
-    __slots__ = ("cap", "held_loop", "running", "slow", "stuck", "waiting")
+    __slots__ = ("cap", "running", "slow", "stuck", "waiting", "warned_at")
 
     def __init__(self, cap: int) -> None:
         self.cap = cap
         self.running = 0
         self.stuck = 0
         self.waiting = 0
-        self.held_loop = False  # it has once, and the log says so
         self.slow = False  # a quick call of it once held the loop: threads answer it until it is quick again
+        self.warned_at = float("-inf")  # when the log last warned that it held the loop
 
     @property
     def written_off(self) -> bool:

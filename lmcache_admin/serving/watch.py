@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lmcache_admin.serving.lanes import QUICK_SECONDS
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 LOOP_NAME = "api-server-thread"
 SPARE_NAME = "lmcache-admin-spare"
 LATE_SECONDS = 1.5 * QUICK_SECONDS  # a look that comes later than this says nothing about the call
+WARNING_SECONDS = 60.0  # a route that holds the loop again sooner is logged at DEBUG
 QUIET_TICKS = 5  # ticks without a quick call before the spare thread parks
 
 
@@ -151,7 +153,14 @@ class Watch:
         self._spare = None
         self.keep_spare()
         self._front.lanes.lane(call.route).adopt(call)
-        level = logging.DEBUG if call.use.held_loop else logging.WARNING
-        call.use.held_loop = True
-        logger.log(level, "%s held the loop; threads answer it until it is quick again", call.route.name)
+        self._report(call)
         self._lead()
+
+    def _report(self, call: Call) -> None:
+        """One warning per route and minute: a busy machine keeps a call from running now and then."""
+        use, now = call.use, time.monotonic()
+        level = logging.WARNING if now - use.warned_at >= WARNING_SECONDS else logging.DEBUG
+        if level == logging.WARNING:
+            use.warned_at = now
+        line = "%s held the loop; threads answer it until it is quick again", call.route.name
+        self.run_errand(partial(logger.log, level, *line))  # a log that blocks must not hold the loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -87,6 +88,30 @@ def test_route_that_held_the_loop_goes_to_threads_until_it_is_quick_again(serve,
     until(lambda: answers)
     until(lambda: site.get("/view").status == 200 and names[-1] == "api-server-thread")
     assert names[1].startswith("lmcache-admin-read-")
+
+
+def test_route_that_holds_the_loop_warns_once_a_minute(serve, page, release, until, caplog):
+    def view(environ: Any) -> bytes:
+        if environ["QUERY_STRING"]:
+            release.wait()
+        return b"done"
+
+    def levels(path: str) -> list[str]:
+        return [r.levelname for r in caplog.records if r.getMessage().startswith(f"GET {path} held the loop")]
+
+    caplog.set_level(logging.DEBUG, "lmcache_admin.serving.watch")
+    site = serve({path: page(view, quick=True) for path in ("/a", "/b")}, deadlines={"read": 60})
+    expected = {"/a": ["WARNING", "DEBUG", "WARNING"], "/b": ["WARNING"]}
+    for number in range(3):
+        use = site.server.lanes.use(site.server._classify("GET", "/a"))
+        use.slow = False  # as after a call of it that was quick
+        if number == 2:
+            use.warned_at -= 60  # as a minute later
+        site.ask("/a?hang")
+        until(lambda number=number: levels("/a") == expected["/a"][: number + 1])
+    site.ask("/b?hang")
+    until(lambda: levels("/b") == expected["/b"])
+    assert levels("/a") == expected["/a"]
 
 
 def test_former_thread_of_the_loop_ends_with_its_call(serve, page, release, until):

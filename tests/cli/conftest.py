@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -62,23 +63,42 @@ def run_fixture(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
     return run
 
 
-@pytest.fixture(name="start")
-def start_fixture(tmp_path: Path) -> Iterator[Callable[..., Started]]:
-    """`start("--port-start", "7000", LMCACHE_...="...")`: a `serve` that listens; it is ended with the test."""
+@pytest.fixture(name="begin")
+def begin_fixture(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`begin("--port-start", "7000", LMCACHE_...="...")`: a `serve` that has been begun; it is ended with the test."""
     processes: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, **variables: str) -> Started:
-        errors = tmp_path / f"stderr-{len(processes)}.log"
-        with errors.open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "lmcache_admin", "serve", *arguments],
-                cwd=tmp_path,
-                env=environment(tmp_path, **variables),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+    def begin(*arguments: str, stderr: int = subprocess.PIPE, **variables: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lmcache_admin", "serve", *arguments],
+            cwd=tmp_path,
+            env=environment(tmp_path, **variables),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
         processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait(CEILING)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture(name="start")
+def start_fixture(tmp_path: Path, begin: Callable[..., subprocess.Popen[str]]) -> Callable[..., Started]:
+    """`start("--port-start", "7000", LMCACHE_...="...")`: a `serve` that listens; it is ended with the test."""
+    count = itertools.count()
+
+    def start(*arguments: str, **variables: str) -> Started:
+        errors = tmp_path / f"stderr-{next(count)}.log"
+        with errors.open("w") as log:
+            process = begin(*arguments, stderr=log.fileno(), **variables)
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -87,10 +107,4 @@ def start_fixture(tmp_path: Path) -> Iterator[Callable[..., Started]]:
                 return Started(process, lines, errors)
         raise AssertionError(f"serve ended with {process.wait(CEILING)}: {errors.read_text()}")
 
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.wait(CEILING)
-        assert process.stdout is not None
-        process.stdout.close()
+    return start

@@ -29,6 +29,12 @@ def test_help_loads_nothing_but_click(tmp_path: object) -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+def test_serve_takes_signals_before_it_loads_anything_else() -> None:
+    code = f"import sys, lmcache_admin.cli.serve; print(set({HEAVY}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_importing_the_package_loads_nothing_else() -> None:
     code = f"import sys, lmcache_admin; print(set({HEAVY}) & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

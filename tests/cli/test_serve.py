@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -30,6 +31,14 @@ def pasted(line: str) -> Any:
         raise AssertionError("this test pastes curl lines: curl is missing")
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=True)
     return json.loads(done.stdout)
+
+
+def opened(fifo: Path) -> int | None:
+    """The writing end, which can be had when somebody reads."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 def test_it_says_where_scheduler_and_worker_listen(start: Start, port: str) -> None:
@@ -150,6 +159,8 @@ BAD_FILES = [
     (f"{P}include_index_list: [7]\n", "neither 0 (scheduler) nor 1 (worker 0)"),
     (f"{P}socket_path_prefix: /tmp/{'s' * 100}\n", "at most 107 bytes"),
     ("chunk_size: many\n", "chunk_size"),
+    ("max_local_cpu_size: 1.0e+300\n", "max_local_cpu_size: 1e+300 is not allowed; allowed: a size in GB from 0 to"),
+    ("max_local_disk_size: 1e300\n", "max_local_disk_size: '1e300' is not allowed; allowed: a size in GB from 0 to"),
     (f"extra_config: {{{P}auht: off}}\n", f"{P}auth"),
     (f"{P}host: no\n", "YAML reads it as False"),
 ]
@@ -196,8 +207,64 @@ def test_a_log_level_that_does_not_exist_is_exit_code_2(run: Run) -> None:
     assert "critical, error, warning, info, debug, trace" in done.stderr
 
 
-def test_a_data_folder_that_cannot_be_made_is_exit_code_2(run: Run, tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_made_is_one_line_and_exit_code_1(run: Run, tmp_path: Path) -> None:
+    # 1, as for a port or a socket's folder: the machine is at fault, not the setting, and a later start may do
     (tmp_path / "file").write_text("")
     done = run("serve", "--data", str(tmp_path / "file" / "below"))
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
     assert "--data" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_while_it_still_reads_settings_ends_it_cleanly(
+    begin: Callable[..., subprocess.Popen[str]], eventually: Callable[..., Any], tmp_path: Path, number: int
+) -> None:
+    file = tmp_path / "settings.yaml"
+    os.mkfifo(file)
+    process = begin("--config", str(file))
+    with os.fdopen(eventually(lambda: opened(file), "the reading of the settings"), "w"):
+        process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (0, "", "")
+
+
+def test_a_file_without_a_disk_size_keeps_chunks_in_the_data_folder(start: Start, port: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("chunk_size: 256\n")
+    started = start("--config", str(file), "--port-start", port, "--data", "mine")
+    assert pasted(started.curl_lines[0])["num_stored"] == 512
+    assert len([path for path in (tmp_path / "mine" / "chunks").rglob("*") if path.is_file()]) == 2
+    assert started.end() == 0
+    assert started.errors.read_text() == ""
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_a_disk_size_of_0_means_no_disk_and_it_says_so(start: Start, port: str, tmp_path: Path, place: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("max_local_disk_size: 0\n" if place == "file" else "chunk_size: 256\n")
+    variables = {} if place == "file" else {"LMCACHE_MAX_LOCAL_DISK_SIZE": "0"}
+    started = start("--config", str(file), "--port-start", port, "--data", "mine", **variables)
+    assert started.lines[2].split()[0] == "data"
+    assert "no disk" in started.lines[2]
+    assert "mine" not in started.lines[2]
+    assert started.end() == 0
+    assert started.errors.read_text() == ""
+
+
+def test_a_disk_of_the_operators_own_is_what_it_says(start: Start, port: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"local_disk: {tmp_path / 'elsewhere'}\nmax_local_disk_size: 0.5\n")
+    started = start("--config", str(file), "--port-start", port)
+    assert started.lines[2].split() == ["data", str(tmp_path / "elsewhere")]
+    assert pasted(started.curl_lines[2])["local_disk"] == str(tmp_path / "elsewhere")
+
+
+def test_a_disk_of_the_operators_own_without_a_size_is_one_warning(start: Start, port: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"local_disk: {tmp_path / 'elsewhere'}\n")
+    started = start("--config", str(file), "--port-start", port)
+    assert "no disk" in started.lines[2]
+    assert started.end() == 0
+    (line,) = started.errors.read_text().splitlines()
+    assert "max_local_disk_size" in line

@@ -15,6 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from lmcache_admin.settings import settings_keys
 from lmcache_admin.settings_error import SettingsError
 from lmcache_admin.settings_keys import Key
+from lmcache_admin.settings_values import NotAllowed
 
 __all__ = ["load_settings_file"]
 
@@ -28,7 +29,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where Py
 _UNMISTAKABLE = {
     "tag:yaml.org,2002:bool": re.compile(r"true|false", re.IGNORECASE),
     "tag:yaml.org,2002:int": re.compile(r"[+-]?(0|[1-9][0-9]*)"),
-    "tag:yaml.org,2002:float": re.compile(r"[+-]?[0-9]+\.[0-9]*(e[+-]?[0-9]+)?", re.IGNORECASE),
+    "tag:yaml.org,2002:float": re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE),
     "tag:yaml.org,2002:null": re.compile(r".*"),
     "tag:yaml.org,2002:str": re.compile(r".*", re.DOTALL),
 }
@@ -139,20 +140,31 @@ def _ours(node: Node) -> Iterator[tuple[Key, Node]]:
 
 def _check_notation(key: Key, node: Node) -> None:
     """Refuse a plain scalar that YAML reads as something else than its text says."""
+    for part, scalar, quoted in _scalars(node):
+        if _unmistakable(scalar) or key.kind.notation(scalar.value):
+            continue
+        reason = f"YAML reads it as {SafeConstructor().construct_document(scalar)!r}"
+        try:
+            key.kind.read(quoted)
+        except NotAllowed:
+            pass
+        else:
+            reason += "; quotes make it a text"
+        raise SettingsError(key.name + part, _Plain(scalar.value), key.kind.allowed, reason=reason)
+
+
+def _scalars(node: Node) -> Iterator[tuple[str, Node, object]]:
+    """Each scalar, its place in the value as an error names it, and the value with it alone, as a text."""
     if isinstance(node, SequenceNode):
-        for item in node.value:
-            _check_notation(key, item)
+        for index, item in enumerate(node.value):
+            yield from ((f"[{index}]{part}", scalar, [quoted]) for part, scalar, quoted in _scalars(item))
     elif isinstance(node, MappingNode):
-        for _, item in node.value:
-            _check_notation(key, item)
-    elif not _unmistakable(node) and not key.kind.notation(node.value):
-        read = SafeConstructor().construct_document(node)
-        raise SettingsError(
-            key.name,
-            _Plain(node.value),
-            key.kind.allowed,
-            reason=f"YAML reads it as {read!r}; quotes make it a text",
-        )
+        for name, item in node.value:
+            yield from (
+                (f".{name.value}{part}", scalar, {name.value: quoted}) for part, scalar, quoted in _scalars(item)
+            )
+    else:
+        yield "", node, node.value
 
 
 def _unmistakable(node: Node) -> bool:

@@ -125,6 +125,29 @@ def test_a_value_that_yaml_reads_otherwise_is_refused(file: Path, content: str, 
     assert f": {written} is not allowed (YAML reads it as {read}" in text
 
 
+@pytest.mark.parametrize(
+    ("content", "named", "helps"),
+    [
+        (f"extra_config: {{{P}deadlines: {{light: .inf}}}}", f"{P}deadlines.light: .inf", False),
+        (f"extra_config: {{{P}deadlines: {{job: 1:30}}}}", f"{P}deadlines.job: 1:30", False),
+        (f"{P}include_index_list: [0, 010]", f"{P}include_index_list[1]: 010", True),
+        (f"{P}port_start: 22:22", f"{P}port_start: 22:22", False),
+        (f"{P}host: no", f"{P}host: no", True),
+    ],
+)
+def test_its_place_is_named_and_quotes_are_advised_where_they_help(
+    file: Path, content: str, named: str, helps: bool
+) -> None:
+    text = str(failure(file, content))
+    assert text.startswith(f"{named} is not allowed (YAML reads it as ")
+    assert ("quotes make it a text" in text) is helps
+
+
+def test_a_number_that_begins_with_its_point_is_what_it_says(file: Path) -> None:
+    file.write_text(f"extra_config: {{{P}deadlines: {{light: .5}}}}\n")
+    assert Settings.from_mapping(load_settings_file(file), {}).deadlines["light"] == 0.5
+
+
 def test_a_quoted_value_is_the_text_that_it_is(file: Path) -> None:
     file.write_text(f"{P}host: '::1'\n{P}port_start: '7000'\nextra_config: {{{P}blueprint_paths: ['010']}}\n")
     settings = Settings.from_mapping(load_settings_file(file), {})

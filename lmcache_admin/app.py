@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from flask import Flask, Request
 from werkzeug.routing import MapAdapter, Rule
 
 from lmcache_admin.background import Background, PeriodicTask
-from lmcache_admin.engine.configuration import Configuration
+from lmcache_admin.engine import Configuration, StorageManager
 from lmcache_admin.error_handlers import register_error_handlers
 from lmcache_admin.host.plain import PlainRuntime
 from lmcache_admin.loader import BlueprintLoader
@@ -132,7 +132,7 @@ def create_app(
         background=Background(),
         loader=BlueprintLoader(settings.blueprint_paths, kind, openapi.check),
         scrape=Scrape(),
-        metrics=ServiceMetrics(name, requests, health.report, lambda: runtime.backends(manager)),
+        metrics=ServiceMetrics(name, requests, health.report, lambda: _embedded_figures(manager)),
         openapi=openapi,
         definitions=Configuration._config_definitions,
     )
@@ -156,6 +156,12 @@ def engine_state(manager: Manager | None) -> str:
 def _needs_engine(manager: Manager | None) -> bool:
     metadata = getattr(manager, "lmcache_engine_metadata", None)
     return getattr(metadata, "role", None) == "worker" or bool(getattr(manager, "lmcache_engine", None))
+
+
+def _embedded_figures(manager: Manager | None) -> Mapping[str, Mapping[str, float]]:
+    """Figures of the embedded engine's backends; another's storage is not asked: a scrape must not wait for a host."""
+    storage = getattr(getattr(manager, "lmcache_engine", None), "storage_manager", None)
+    return storage.stats() if isinstance(storage, StorageManager) else {}
 
 
 def _runtime() -> Runtime:

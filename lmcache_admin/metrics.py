@@ -31,7 +31,7 @@ LANE_COUNTERS = {
     "timed_out": ("lmcache_admin_lane_timed_out", "Requests whose deadline passed."),
 }
 #: Figures of a backend that only rise; the others are gauges.
-BACKEND_COUNTERS = ("hits", "misses", "puts", "put_failures", "evictions", "corrupt")
+BACKEND_COUNTERS = ("hits", "misses", "puts", "put_failures", "evictions", "corrupt", "newer_format")
 
 
 class RequestCounts:

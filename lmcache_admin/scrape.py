@@ -5,17 +5,21 @@ Process-wide by nature: there is one metrics registry a process, and the servers
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Iterable
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry, values
 from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from lmcache_admin.metrics import ServiceMetrics
+
+logger = logging.getLogger(__name__)
 
 #: The type that the contract has, and the one that the exposition format asks for.
 CONTRACT_TYPE = "text/plain; charset=utf-8"
@@ -65,6 +69,7 @@ class Servers(Collector):
         return []
 
 
+_IN_MEMORY = values.MutexValue
 SERVERS = Servers()
 os.register_at_fork(after_in_child=SERVERS.forget)
 
@@ -88,19 +93,22 @@ class Scrape:
             began, payload = self._last
             if began < arrived:
                 began = time.monotonic()
-                payload = generate_latest(_registry())
+                payload = _exposition()
                 self._last = (began, payload)
         return payload, content_type
 
 
-def _registry() -> CollectorRegistry:
-    """The process's registry; under `PROMETHEUS_MULTIPROC_DIR` all processes' series with this process's servers."""
+def _exposition() -> bytes:
+    """The process's series; where it counts into files for several processes, those of all of them."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if not folder or not os.path.isdir(folder) or not os.listdir(folder):
-        return REGISTRY
-    from prometheus_client.multiprocess import MultiProcessCollector
-
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-    registry.register(SERVERS)
-    return registry
+    # The variable alone says nothing: LMCache sets it after prometheus_client has chosen to count in memory.
+    if not folder or values.ValueClass is _IN_MEMORY:
+        return generate_latest(REGISTRY)
+    try:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        registry.register(SERVERS)
+        return generate_latest(registry)
+    except Exception as error:  # noqa: BLE001 - a file of another process may be broken in any way; ours are shown
+        logger.warning("The metrics of all processes in %r cannot be read: %r", folder, error)
+        return generate_latest(REGISTRY)

@@ -27,12 +27,6 @@ class PlainRuntime:
     def reset_metrics(self) -> None:
         """Do nothing: there is no metrics logger to reset."""
 
-    def backends(self, manager: Manager | None) -> Mapping[str, Mapping[str, float]]:
-        """Return what the storage's `stats()` says, if it has that."""
-        storage: Any = getattr(getattr(manager, "lmcache_engine", None), "storage_manager", None)
-        stats = getattr(storage, "stats", None)
-        return stats() if callable(stats) else {}
-
     def probes(self, manager: Manager) -> Mapping[str, Callable[[], Outcome]]:
         """Return a probe per backend if the engine's storage offers `probe_backend`, else of `is_healthy`."""
         engine = getattr(manager, "lmcache_engine", None)

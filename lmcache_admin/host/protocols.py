@@ -133,8 +133,5 @@ class Runtime(Protocol):
     def reset_metrics(self) -> None:
         """Set the host's counters and histograms back."""
 
-    def backends(self, manager: Manager | None) -> Mapping[str, Mapping[str, float]]:
-        """Return backend name -> figures for metrics, where the host has no series of its own; must not block."""
-
     def probes(self, manager: Manager) -> Mapping[str, Any]:
         """Return check name -> a call that probes that part of the data path and returns (status, message)."""

@@ -92,21 +92,64 @@ def test_stopped_server_leaves_no_series(serve, eventually):
     }
 
 
-def test_multiprocess_mode_shows_what_other_processes_counted(service, tmp_path, monkeypatch):
+SCRAPED = """
+import sys
+from lmcache_admin import create_app
+client = create_app(None).test_client()
+answer = client.get("/metrics")
+sys.stdout.write(answer.get_data(as_text=True))
+sys.exit(answer.status_code != 200)
+"""
+
+
+@pytest.fixture
+def shared_folder(tmp_path):
     folder = tmp_path / "prometheus"
     folder.mkdir()
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
     subprocess.run([sys.executable, "-c", WRITER], env=environment, check=True)
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
-    found = samples(service.get("/metrics"))
-    assert found["tests_shared_total", ()] == 7
-    assert ("lmcache_admin_ready", (("server", f"socket {service.target}"),)) in found
+    return folder
 
 
-def test_multiprocess_folder_without_files_shows_this_process(service, register, tmp_path, monkeypatch):
+def scrape_of_a_process(folder):
+    """What a process that was started with the variable shows."""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", SCRAPED], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_multiprocess_mode_shows_what_other_processes_counted(shared_folder):
+    assert "tests_shared_total 7.0" in scrape_of_a_process(shared_folder)
+
+
+def test_a_broken_file_of_another_process_does_not_end_the_scrape(shared_folder):
+    (shared_folder / "counter_9.db").write_bytes(os.urandom(3000))
+    assert "python_info" in scrape_of_a_process(shared_folder)
+
+
+def test_a_process_that_counts_in_memory_shows_its_own_whatever_the_variable_says(
+    service, register, shared_folder, monkeypatch
+):
     register(Gauge, "tests_here", "Of this process.").set(1)
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "absent"))
-    assert samples(service.get("/metrics"))["tests_here", ()] == 1
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(shared_folder))  # as LMCache does, after the import
+    found = samples(service.get("/metrics"))
+    assert found["tests_here", ()] == 1
+    assert ("tests_shared_total", ()) not in found
+
+
+class OddStorage:
+    """A storage manager of somebody else, whose `stats` is not ours."""
+
+    def stats(self):
+        raise RuntimeError("no figures for you")
+
+    def get_all_backend_names(self):
+        return []
+
+
+def test_a_foreign_engines_figures_are_not_asked_for(service, monkeypatch):
+    monkeypatch.setattr(service.manager.lmcache_engine, "storage_manager", OddStorage())  # a part of a real host
+    assert service.get("/metrics").status == 200
 
 
 @pytest.mark.parametrize("body", [None, b"", b"{broken", b'{"a": 1}'])

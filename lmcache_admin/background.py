@@ -69,7 +69,7 @@ class PeriodicTask:
         error: str | None = None
         try:
             self._work()
-        except Exception as failure:
+        except BaseException as failure:  # a task outlives whatever its host raises
             error = f"{type(failure).__name__}: {failure}"
             if self.outcome is None or self.outcome.error != error:
                 logger.exception("The task %s failed", self.name)

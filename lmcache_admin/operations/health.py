@@ -90,7 +90,7 @@ class Health:
         try:
             answer = call()
             status, message = ("ok", "") if listing else answer
-        except Exception as error:  # noqa: BLE001 - whatever a host's data path raises is the finding itself
+        except BaseException as error:  # noqa: BLE001 - whatever a host's data path raises is the finding itself
             status, message = "failed", f"{type(error).__name__}: {error}"
         self._running = None
         if not listing or status == "failed":

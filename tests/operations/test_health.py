@@ -104,3 +104,13 @@ def test_an_engine_before_its_post_init_is_starting() -> None:
     health = Health(lambda: "starting", True, dict)
     health.probe()
     assert health.report() == {"status": "starting", "checks": []}
+
+
+def test_a_probe_that_asks_the_process_to_end_is_a_finding() -> None:
+    def end() -> tuple[str, str]:
+        raise SystemExit(3)
+
+    health = Health(lambda: "ready", True, lambda: {"engine": end})
+    health.probe()
+    assert health.report()["checks"][0]["message"] == "SystemExit: 3"
+    assert health.report()["status"] == "degraded"

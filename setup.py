@@ -30,7 +30,14 @@ REQUIRES = [
     "click>=8.1.7",
     "rich>=13.7.0",
 ]
-TEST = ["pytest>=8.4", "pytest-cov>=6", "hypothesis>=6.100", "gunicorn>=23", "setuptools>=77"]
+TEST = [
+    "pytest>=8.4",
+    "pytest-cov>=6",
+    "hypothesis>=6.100",
+    "gunicorn>=23",
+    "setuptools>=77",
+    "openapi-spec-validator>=0.7.1",
+]
 DEV = [
     *TEST,
     "ruff>=0.14",

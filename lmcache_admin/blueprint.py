@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from functools import wraps
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 from flask import Response
 from flask_smorest import Blueprint
@@ -91,7 +91,11 @@ class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no t
         if location not in self.ARGUMENTS_PARSER.__location_map__:
             known = ", ".join(sorted(self.ARGUMENTS_PARSER.__location_map__))
             raise TypeError(f"arguments: location={location!r} is not one of {known}")
-        decorate: Callable[[View], View] = super().arguments(schema, location=location, **options)
+        decorate: Callable[[View], View]
+        if location == "optional_json":  # OpenAPI knows no such place: the route's `body` describes it
+            decorate = cast("Callable[[View], View]", self.ARGUMENTS_PARSER.use_args(schema, location=location))
+        else:
+            decorate = super().arguments(schema, location=location, **options)
         return decorate
 
     def _route(self, method: str, path: str, declared: Mapping[str, Any]) -> Callable[[View], View]:
@@ -139,7 +143,12 @@ def _checked(declaration: Declaration, route: str) -> Declaration:
 def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, Response]:
     @wraps(view)
     def answer(*args: P.args, **kwargs: P.kwargs) -> Response:
-        result = view(*args, **kwargs)
+        try:
+            result = view(*args, **kwargs)
+        except Exception:
+            raise
+        except BaseException as error:  # a view, or the host in it, that asks the process to end: it is a failure
+            raise RuntimeError(f"it ended with {type(error).__name__}") from error
         body, status = result if isinstance(result, tuple) else (result, 200)
         if declaration.redacted:
             body = current_service().redactor.mask(body)
@@ -153,7 +162,7 @@ def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, 
 def _documented(view: Callable[..., Any], declaration: Declaration) -> dict[str, Any]:
     docs: dict[str, Any] = deepcopy(getattr(view, "_apidoc", {}))
     content: dict[str, Any] = {STYLES[declaration.style][1].partition(";")[0]: {}}
-    docs["manual_doc"] = {
+    manual: dict[str, Any] = {
         "x-operation": declaration.operation,
         "x-role": declaration.role,
         "x-lane": declaration.lane,
@@ -162,4 +171,8 @@ def _documented(view: Callable[..., Any], declaration: Declaration) -> dict[str,
             **{status: {"description": text} for status, text in _ERRORS.items()},
         },
     }
+    if declaration.body:
+        any_object = {"application/json": {"schema": {"type": "object"}}}
+        manual["requestBody"] = {"description": declaration.body, "required": False, "content": any_object}
+    docs["manual_doc"] = manual
     return docs

@@ -28,6 +28,7 @@ class Declaration:
         unavailable: Wording of 503, with `{path}`.
         failure: Form of an unexpected failure: `error` or `detail`.
         exception_type: Whether an unexpected failure names its exception's type.
+        body: What the body is, for OpenAPI, where no schema says it: a JSON object of any keys.
         redacted: Whether secrets in the result are masked.
     """
 
@@ -42,6 +43,7 @@ class Declaration:
     unavailable: str = "{path} API is unavailable"
     failure: str = "error"
     exception_type: bool = False
+    body: str = ""
     redacted: bool = False
 
     @property

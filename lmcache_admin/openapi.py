@@ -11,11 +11,27 @@ from apispec.ext.marshmallow.common import MODIFIERS
 from flask import Blueprint, Flask
 from flask.sansio.blueprints import Blueprint as SansioBlueprint
 from flask_smorest import Api
-from marshmallow import Schema
+from marshmallow import INCLUDE, Schema
 
 from lmcache_admin import __version__, fields
 from lmcache_admin.blueprint import AdminBlueprint
 from lmcache_admin.rendering import render
+
+
+class ErrorBody(Schema):
+    """What a failure answers."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    error = fields.Text(metadata={"description": "What failed."})
+    message = fields.Text(metadata={"description": "Why: what was wrong, with which value, and what is allowed."})
+    errors = fields.Dict(metadata={"description": "Of a 422: location, field, reasons."})
+    detail = fields.Text(metadata={"description": "What the contract calls it."})
+
+
+class _Described(Api):  # type: ignore[misc]  # flask-smorest has no types
+    ERROR_SCHEMA = ErrorBody
 
 
 class OpenApi:
@@ -47,7 +63,7 @@ class OpenApi:
     def _describe(self, blueprints: Mapping[str, SansioBlueprint]) -> dict[str, Any]:
         shadow = Flask("openapi", static_folder=None)
         shadow.url_map = self._app.url_map
-        api = Api()
+        api = _Described()
         for kind, (name, shape) in {
             fields.Integer: ("integer", None),
             fields.Boolean: ("boolean", None),
@@ -74,4 +90,6 @@ def _component(schema: type[Schema] | Schema) -> str:
     if isinstance(schema, Schema) and any(getattr(schema, modifier) for modifier in MODIFIERS):
         return ""
     kind = schema if isinstance(schema, type) else type(schema)
+    if kind is ErrorBody:
+        return "Error"
     return f"{kind.__module__.removeprefix('lmcache_admin.blueprints.')}.{kind.__name__}"

@@ -21,7 +21,13 @@ class TokensQuery(Schema):
     tokens_mock = fields.Text(load_default="", metadata={"description": "start,end: the tokens start … end-1."})
 
 
-@blueprint.delete("/cache/clear", operation="clear cache", role="operator", lane="job")
+@blueprint.delete(
+    "/cache/clear",
+    operation="clear cache",
+    role="operator",
+    lane="job",
+    body="A request's own configuration, handed to the engine; absent or null: none.",
+)
 @blueprint.arguments(ClearQuery, location="query")
 @blueprint.arguments(fields.JsonObject, location="optional_json")
 def clear_cache(query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:

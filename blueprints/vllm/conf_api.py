@@ -20,7 +20,15 @@ def get_configuration(query: dict[str, str]) -> dict[str, Any]:
     return conf.read(current_config(), current_definitions(), fields.comma_list(query["names"]))
 
 
-@blueprint.post("/conf", operation="set configuration", role="operator", lane="change", style="compact", redacted=True)
+@blueprint.post(
+    "/conf",
+    operation="set configuration",
+    role="operator",
+    lane="change",
+    style="compact",
+    body="Keys and their new values.",
+    redacted=True,
+)
 def set_configuration() -> tuple[dict[str, Any], int]:
     """Set keys one by one; those that are refused are listed with the reason."""
     return conf.change(current_config(), current_definitions(), current_body())

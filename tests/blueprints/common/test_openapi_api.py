@@ -1,6 +1,7 @@
 """GET /openapi.json: exactly the routes that are served."""
 
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 
 @pytest.fixture
@@ -61,3 +62,21 @@ def test_upload_is_described_as_a_form(document):
 
 def test_second_answer_is_the_same(service, document):
     assert service.get("/openapi.json").json() == document
+
+
+def test_document_is_valid_openapi(service):
+    validate(service.get("/openapi.json").json(), cls=OpenAPIV31SpecValidator)
+
+
+@pytest.mark.parametrize(("path", "method"), [("/conf", "post"), ("/cache/clear", "delete")])
+def test_bodies_are_described_as_bodies(service, path, method):
+    operation = service.get("/openapi.json").json()["paths"][path][method]
+    assert operation["requestBody"]["content"]["application/json"]["schema"] == {"type": "object"}
+    assert {parameter["in"] for parameter in operation.get("parameters", [])} <= {"query"}
+
+
+def test_errors_are_described_as_they_are(service):
+    document = service.get("/openapi.json").json()
+    described = document["components"]["schemas"]["Error"]["properties"]
+    assert set(described) == {"error", "message", "errors", "detail"}
+    assert set(service.get("/threads?thread_id=x").json()) <= set(described)

@@ -13,7 +13,7 @@ from lmcache_admin.error_handlers import declaration_of
 from lmcache_admin.errors import Failure, Forbidden
 from lmcache_admin.metrics_listener import OPEN
 from lmcache_admin.security.callers import Caller, local_caller, over_unix_socket
-from lmcache_admin.security.origins import host_is_ours, is_browser_borne, is_proxied, refusal_of_page
+from lmcache_admin.security.origins import host_is_ours, is_loopback, refusal_of_page, sent_by
 from lmcache_admin.strict_json import strict_json
 
 if TYPE_CHECKING:
@@ -110,13 +110,15 @@ class Gate:
         environ, settings = asked.environ, self._settings
         if OPEN in environ:
             return None
-        browser = is_browser_borne(environ)
+        browser, proxied = sent_by(environ)
         if asked.path not in _ANY_HOST and (browser or not over_unix_socket(environ)):
             host = environ.get("HTTP_HOST")
             if host is not None and not host_is_ours(host, self._names, settings.auth == "local"):
                 return f"The name {host!r} is not this server's; names are listed in internal_api_server_allowed_hosts."
-        if settings.auth == "local" and is_proxied(environ):
-            return "A proxy needs internal_api_server_auth: proxy or token."
+        if settings.auth == "local" and proxied:
+            return "internal_api_server_auth is local: what a proxy passes on has no caller that could be known."
+        if settings.auth == "local" and not is_loopback(environ.get("REMOTE_ADDR") or ""):
+            return "internal_api_server_auth is local: only callers on this machine are served."
         return refusal_of_page(environ, changes, settings.allowed_origins) if browser else None
 
     def _caller(self, asked: Request, role: str) -> Caller:
@@ -129,7 +131,8 @@ class Gate:
 
     def _refusal_of_caller(self, asked: Request, caller: Caller, role: str, changes: bool) -> str | None:
         if not caller.may(role):
-            return f"This needs the role {role}; {caller.actor} has the role {caller.role or 'none'}."
+            hint = " Over the Unix socket the engine's own user is admin." if role == ROLES[-1] else ""
+            return f"This needs the role {role}; {caller.actor} has the role {caller.role or 'none'}.{hint}"
         if changes and self._settings.read_only and asked.url_rule is not None:
             return "internal_api_server_read_only is set: nothing can be changed."
         return None

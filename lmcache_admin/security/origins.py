@@ -9,18 +9,8 @@ from ipaddress import ip_address
 from typing import Any
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::\d{1,5})?")
-_FETCH = ("HTTP_SEC_FETCH_SITE", "HTTP_SEC_FETCH_MODE", "HTTP_SEC_FETCH_DEST", "HTTP_SEC_FETCH_USER")
-_PROXY = (
-    "HTTP_FORWARDED",
-    "HTTP_VIA",
-    "HTTP_X_FORWARDED_FOR",
-    "HTTP_X_FORWARDED_HOST",
-    "HTTP_X_FORWARDED_PROTO",
-    "HTTP_X_FORWARDED_BY",
-    "HTTP_X_FORWARDED_PORT",
-    "HTTP_X_FORWARDED_PREFIX",
-    "HTTP_X_FORWARDED_USER",
-)
+_PROXY = ("HTTP_FORWARDED", "HTTP_VIA")
+_TELLING = ("HTTP_SEC_FETCH_", "HTTP_X_FORWARDED_")
 
 
 @lru_cache(maxsize=256)
@@ -45,14 +35,20 @@ def host_is_ours(host: str, allowed: Collection[str], loopback_only: bool) -> bo
     return address.is_loopback or not loopback_only
 
 
-def is_browser_borne(environ: Mapping[str, Any]) -> bool:
-    """Tell whether a browser sent this request: what a page makes it send always has one of these."""
-    return "HTTP_ORIGIN" in environ or any(name in environ for name in _FETCH)
+def sent_by(environ: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Tell whether a browser sent this request, and whether a reverse proxy passed it on.
+
+    What a page makes a browser send has an Origin or some `Sec-Fetch-*`; a proxy leaves one of its own headers.
+    """
+    telling = [name for name in environ if name.startswith(_TELLING)]
+    browser = "HTTP_ORIGIN" in environ or any(name.startswith(_TELLING[0]) for name in telling)
+    proxied = any(name in environ for name in _PROXY) or any(name.startswith(_TELLING[1]) for name in telling)
+    return browser, proxied
 
 
-def is_proxied(environ: Mapping[str, Any]) -> bool:
-    """Tell whether a reverse proxy passed this request on."""
-    return any(name in environ for name in _PROXY)
+def is_loopback(address: str) -> bool:
+    """Tell whether a client's address is of this machine; over a Unix socket there is none."""
+    return address in ("", "localhost", "::1") or address.startswith(("127.", "::ffff:127."))
 
 
 def refusal_of_page(environ: Mapping[str, Any], changes: bool, allowed: Collection[str]) -> str | None:

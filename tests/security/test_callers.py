@@ -146,7 +146,8 @@ def test_no_header_makes_a_change_of_a_read(service, header):
 
 def test_refusal_says_which_role_is_needed_and_which_the_caller_has(serve):
     body = serve(tcp=True).get("/audit").json()
-    assert body["message"] == f"This needs the role admin; uid {os.getuid()} has the role operator."
+    refusal = f"This needs the role admin; uid {os.getuid()} has the role operator."
+    assert body["message"] == f"{refusal} Over the Unix socket the engine's own user is admin."
 
 
 def test_own_user_over_ipv6_loopback_is_operator(serve):

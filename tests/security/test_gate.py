@@ -2,6 +2,7 @@
 
 import pytest
 
+from lmcache_admin import create_app
 from lmcache_admin.declaration import LANES, ROLES
 
 SPELLINGS = [
@@ -128,3 +129,15 @@ def test_redirect_stays_on_this_server_whatever_the_name(service, path):
     assert answer.status == 307
     assert answer.headers["Location"].startswith("/")
     assert not answer.headers["Location"].startswith("//")
+
+
+@pytest.mark.parametrize(("address", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.1.2.3", 403), ("fe80::1", 403)])
+def test_mode_local_serves_callers_of_this_machine_under_any_wsgi_server(address, status):
+    client = create_app(None).test_client()
+    answer = client.get("/env", environ_overrides={"REMOTE_ADDR": address}, headers={"Host": "127.0.0.1"})
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("header", ["Sec-Fetch-Storage-Access", "Sec-Fetch-Of-Tomorrow"])
+def test_any_fetch_header_is_a_browsers(service, header):
+    assert service.request("PUT", "/freeze/enable", headers={header: "x"}).status == 403

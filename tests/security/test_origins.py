@@ -160,11 +160,12 @@ def test_no_answer_lets_another_origin_read_it(tcp, kind):
 
 @pytest.mark.parametrize(
     "header",
-    ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix"],
+    ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server"],
 )
 def test_proxied_request_is_refused_in_mode_local(serve, tcp, header):
     answer = tcp.request("GET", "/version", headers={header: "x"})
-    assert (answer.status, answer.json()["message"]) == (403, "A proxy needs internal_api_server_auth: proxy or token.")
+    assert answer.status == 403
+    assert "what a proxy passes on" in answer.json()["message"]
 
 
 def test_proxied_request_is_served_with_auth_off(serve):

@@ -16,4 +16,5 @@ limit_request_line = 8190
 limit_request_fields = 200
 limit_request_field_size = 16384
 forwarded_allow_ips = ""  # nobody's X-Forwarded-* headers count
+control_socket_disable = True  # newer versions open a socket of their own in the home folder
 accesslog = None

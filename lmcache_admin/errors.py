@@ -97,3 +97,10 @@ def expect(kind: type[T], answer: object, call: str, what: str) -> T:
     if not isinstance(answer, kind):
         raise BadAnswer(call, answer, what)
     return answer
+
+
+def expect_count(answer: object, call: str, what: str) -> int:
+    """Return what a call on the host answered, if it is a whole number from 0; arguments as in `expect`."""
+    if isinstance(answer, bool) or expect(int, answer, call, what) < 0:
+        raise BadAnswer(call, answer, what)
+    return expect(int, answer, call, what)

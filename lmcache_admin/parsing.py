@@ -10,6 +10,7 @@ from marshmallow import RAISE, Schema
 from marshmallow.fields import List, Tuple
 from webargs import core
 from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from lmcache_admin.errors import Detail
@@ -36,7 +37,7 @@ class ContractParser(FlaskParser):
     def _raw_load_json(self, req: Request) -> Any:
         if not core.is_json(req.mimetype):
             return core.missing
-        data = req.get_data(cache=True)
+        data = whole_body(req)
         if not data.strip():
             return core.missing
         try:
@@ -47,7 +48,7 @@ class ContractParser(FlaskParser):
     def load_optional_json(self, req: Request, schema: Schema) -> Any:
         """Return the body as the one field of `schema`; a body must be JSON by its content type, and may be absent."""
         name = next(iter(schema.fields))
-        data = req.get_data(cache=True)
+        data = whole_body(req)
         if not data.strip():
             return {name: None}
         if not core.is_json(req.mimetype):
@@ -66,11 +67,27 @@ class ContractParser(FlaskParser):
             max_content_length=req.max_content_length,
             max_form_parts=req.max_form_parts,
         )
+        data = whole_body(req)
         try:
-            _, _, files = reader.parse_from_environ(req.environ)
+            _, _, files = reader.parse(BytesIO(data), req.mimetype, len(data), req.mimetype_params)
         except ValueError:
+            if not data or data.startswith(b"--" + req.mimetype_params["boundary"].encode()):
+                return {}  # it ends too early: for the contract, no file has come
             raise Detail(400, "Invalid multipart data.") from None
         return {key: values[-1] for key, values in files.lists()}
+
+
+def whole_body(req: Request) -> bytes:
+    """Return the body.
+
+    Raises:
+        RequestEntityTooLarge: It is larger than may be, also where it came in chunks, whose rest would be left out.
+    """
+    data = req.get_data(cache=True)
+    limit = req.max_content_length
+    if req.content_length is None and limit is not None and len(data) >= limit:
+        raise RequestEntityTooLarge
+    return data
 
 
 def _in_memory(*_: object, **__: object) -> IO[bytes]:

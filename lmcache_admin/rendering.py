@@ -20,8 +20,9 @@ _quoted = json.encoder.encode_basestring_ascii
 _plain = json.JSONEncoder().encode
 _FLAT = {str, int, bool, type(None)}
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_indented = json.JSONEncoder(indent=2).encode
-_pretty_any = json.JSONEncoder(indent=2, default=str).encode
+_indented = json.JSONEncoder(indent=2, allow_nan=False).encode
+_pretty_any = json.JSONEncoder(indent=2, allow_nan=False, default=str).encode
+_pretty_text = json.JSONEncoder(indent=2, default=str).encode  # the contract prints Infinity there
 
 
 def _pretty(body: Any) -> str:
@@ -38,7 +39,7 @@ STYLES: Mapping[str, tuple[Callable[[Any], str], str]] = {
     "pretty": (_pretty, _JSON),
     "compact": (_compact, _JSON),
     "text": (str, _TEXT),
-    "pretty_text": (_pretty_any, _TEXT),
+    "pretty_text": (_pretty_text, _TEXT),
     "pretty_any": (_pretty_any, _JSON),
 }
 

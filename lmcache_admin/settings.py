@@ -46,9 +46,7 @@ class Settings:
 
     enabled: bool = _key(False, kinds.BOOLEAN, "start the server at all", top=True)
     host: str = _key("127.0.0.1", kinds.ADDRESS, "address of the TCP listener", top=True)
-    port_start: int = _key(
-        6999, kinds.PORT, "port of the scheduler; worker N listens on this + 1 + N", top=True
-    )
+    port_start: int = _key(6999, kinds.PORT, "port of the scheduler; worker N listens on this + 1 + N", top=True)
     include_index_list: tuple[int, ...] | None = _key(
         None, kinds.INDEX_LIST, "only these indexes start (0 scheduler, 1 + N worker N); empty: all", top=True
     )
@@ -107,9 +105,7 @@ class Settings:
         kinds.OPTIONAL_ADDRESS,
         "address of a second listener: /metrics, /healthz, /readyz, nothing else",
     )
-    metrics_port_start: int = _key(
-        6899, kinds.PORT, "port of that listener for the scheduler; worker N: this + 1 + N"
-    )
+    metrics_port_start: int = _key(6899, kinds.PORT, "port of that listener for the scheduler; worker N: this + 1 + N")
 
     @property
     def log_level_number(self) -> int:

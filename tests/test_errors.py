@@ -254,3 +254,39 @@ def test_every_answer_has_the_headers_that_keep_browsers_from_guessing(service, 
     assert b"x-content-type-options: nosniff" in head
     assert b"cache-control: no-store" in head
     assert b"content-security-policy: default-src 'none'; frame-ancestors 'none'" in head
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/inference_info", lambda: None),
+        ("/inference_info", lambda: {"a": float("nan")}),
+        ("/inference_version", lambda: True),
+        ("/inference_version", lambda: float("inf")),
+    ],
+)
+def test_junk_about_the_inference_engine_is_never_a_success(host, path, answer):
+    refused = host(answer).get(path)
+    assert refused.status in (500, 502)
+    assert set(refused.json()) == {"error", "message"}
+
+
+@pytest.mark.parametrize("answer", [True, -5, None, "3"])
+def test_clear_that_answers_no_count_is_502(host, answer):
+    refused = host(lambda: answer).delete("/cache/clear")
+    assert refused.status == 502
+    assert refused.json()["message"].startswith("clear() answered a ")
+
+
+def test_a_view_that_asks_the_process_to_end_names_its_operation(host):
+    answer = host(raiser(SystemExit(0))).get("/freeze/status")
+    assert (answer.status, answer.json()) == (
+        500,
+        {"error": "Failed to get freeze mode status", "message": "it ended with SystemExit"},
+    )
+
+
+def test_the_address_of_a_redirect_holds_no_secret(service):
+    answer = service.get("/conf/?names=chunk_size&token=hunter2secret")
+    assert answer.status == 307
+    assert answer.headers["Location"] == "/conf?names=chunk_size&token=******"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint
+from lmcache_admin.errors import expect
 from lmcache_admin.host.current import current_manager
 
 blueprint = AdminBlueprint("inference", style="pretty_any", unavailable="LMCache adapter unavailable")
@@ -11,7 +12,8 @@ blueprint = AdminBlueprint("inference", style="pretty_any", unavailable="LMCache
 @blueprint.get("/inference_info", operation="get inference info", role="viewer", lane="read", redacted=True)
 def get_inference_info() -> Any:
     """Return what the manager knows of the inference engine."""
-    return current_manager().get_inference_info()
+    info = current_manager().get_inference_info()
+    return expect(dict, info, "get_inference_info()", "an object")
 
 
 @blueprint.get("/inference_version", operation="get inference version", role="viewer", lane="read")
@@ -19,4 +21,4 @@ def get_inference_version() -> dict[str, Any]:
     """Return the inference engine's version; the connector knows it where the manager does not."""
     manager: Any = current_manager()
     knows = manager if hasattr(manager, "get_inference_version") else getattr(manager, "_connector", None) or manager
-    return {"vllm_version": knows.get_inference_version()}
+    return {"vllm_version": expect(str, knows.get_inference_version(), "get_inference_version()", "a text")}

@@ -63,7 +63,9 @@ class Engine:
             req_id: Only for the log.
 
         Returns:
-            Tokens acknowledged: every backend that outlives the process, else memory, has them; 0 while frozen.
+            Tokens acknowledged, 0 while frozen: those of the chunks that this call wrote to, or found whole in,
+            every backend that outlives the process, else memory. What comes after a chunk that a backend
+            could not take does not count, even if an earlier call stored it: a retrieve would not reach it.
 
         Raises:
             ValueError: Slots or KV caches that do not fit. RuntimeError: The engine is closed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from lmcache_admin.engine.backends.protocol import Backend
 from lmcache_admin.engine.chunks import Chunk, ChunkKey
@@ -12,7 +13,8 @@ class Writer:
     """Writes a chain of chunks, first to last, through to each backend.
 
     A backend takes no more than fits into it at once: the end of a long chain must not evict its own
-    beginning, without which it cannot be found. After a failed write a backend gets no more of this chain.
+    beginning, without which it cannot be found. After a failed write a backend gets no more of this chain,
+    nor is asked about the rest: what would follow a gap cannot be retrieved, and is not acknowledged.
 
     Args:
         targets: The backends that take part, by name.
@@ -20,9 +22,10 @@ class Writer:
 
     def __init__(self, targets: Mapping[str, Backend]) -> None:
         self._targets = dict(targets)
-        durable = [backend for backend in targets.values() if backend.durable]
-        self._required = durable or list(targets.values())
-        self._keys: list[ChunkKey] = []
+        self._open = list(targets)
+        self._required = [name for name, backend in targets.items() if backend.durable] or list(targets)
+        self._kept: dict[str, dict[ChunkKey, None]] = {name: {} for name in targets}  # in the chain's order
+        self._begun = 0
 
     def write(self, key: ChunkKey, nbytes: int, gather: Callable[[], Chunk]) -> None:
         """Write the next chunk to those backends that do not have it.
@@ -32,24 +35,30 @@ class Writer:
             nbytes: Size of its payload.
             gather: Makes the chunk; called once, and only if it is needed.
         """
-        chunk: Chunk | None = None
-        self._keys.append(key)
-        for name, backend in list(self._targets.items()):
-            if len(self._keys) > backend.room(nbytes):
-                del self._targets[name]
-            elif not backend.confirm(key):
-                chunk = chunk or gather()
-                if not backend.put(key, chunk):
-                    del self._targets[name]
+        chunk = cache(gather)
+        self._begun += 1
+        for name in list(self._open):
+            backend = self._targets[name]
+            fits = self._begun <= backend.room(nbytes)
+            if fits and (backend.confirm(key) or backend.put(key, chunk())):
+                self._kept[name][key] = None
+            else:
+                self._open.remove(name)
 
     def finish(self) -> None:
         """Let the chain's end be evicted before its beginning."""
-        for backend in self._targets.values():
-            backend.touch(reversed(self._keys))
+        for name, keys in self._kept.items():
+            self._targets[name].touch(reversed(keys))
 
     def acknowledged(self, key: ChunkKey) -> bool:
-        """Whether every backend that outlives the process has the chunk; if none does, whether memory has."""
-        return bool(self._required) and all(backend.contains(key) for backend in self._required)
+        """Whether the chunk is where it must be, by what happened in this call.
+
+        That is in every backend that outlives the process; if none takes part, in memory. A backend has it
+        if it confirmed or kept the chunk when it was this one's turn, and has not dropped it since.
+        """
+        return bool(self._required) and all(
+            key in self._kept[name] and self._targets[name].contains(key) for name in self._required
+        )
 
 
 class Reader:

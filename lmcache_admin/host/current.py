@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from flask import Flask, current_app, request
 
 from lmcache_admin.errors import Detail, Unavailable
+from lmcache_admin.parsing import whole_body
 
 if TYPE_CHECKING:
     from lmcache_admin.host.protocols import Engine, Manager, Registry, Runtime, StorageManager
@@ -78,7 +79,7 @@ def current_arrival() -> float:
 
 def current_body() -> bytes:
     """The request's body, whatever its content type says."""
-    return request.get_data()
+    return whole_body(request)
 
 
 def current_openapi() -> dict[str, Any]:

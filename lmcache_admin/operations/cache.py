@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmcache_admin.errors import BadAnswer, expect
+from lmcache_admin.errors import BadAnswer, expect_count
 from lmcache_admin.host.protocols import Engine
 
 
@@ -21,13 +21,13 @@ def clear(engine: Engine, locations: Sequence[str] | None, configs: Mapping[str,
         configs: A request's own configuration, handed to the engine.
     """
     removed = engine.clear(locations=locations, request_configs=configs)
-    return {"status": "success", "num_removed": expect(int, removed, "clear()", "a number of tokens")}
+    return {"status": "success", "num_removed": expect_count(removed, "clear()", "a number of tokens")}
 
 
 def store(engine: Engine, tokens: range) -> dict[str, Any]:
     """Store tokens; `num_stored` is there where the engine tells how many it really kept."""
     stored = engine.store(**_call(engine, tokens, "store"))
-    told = {"num_stored": int(stored)} if isinstance(stored, int) and not isinstance(stored, bool) else {}
+    told = {"num_stored": stored} if type(stored) is int and stored >= 0 else {}
     return {"status": "success", "num_tokens": len(tokens), **told}
 
 

@@ -49,9 +49,9 @@ def run(source: bytes, allowed: Iterable[str], app: object) -> str:
     Raises:
         Failure: 500, the script raised something; the body is the contract's text.
     """
-    names = {"__builtins__": _builtins(_import_all(allowed)), "app": app}
     found: dict[str, Any] = {}
     try:
+        names = {"__builtins__": _builtins(_import_all(allowed)), "app": app}
         exec(source, names, found)  # noqa: S102 - the feature itself: admin only, off unless switched on at start
         return str(found.get("result", "Script executed successfully"))
     except BaseException as error:  # noqa: BLE001 - a foreign script may raise anything, SystemExit too

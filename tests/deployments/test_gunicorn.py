@@ -73,3 +73,13 @@ def test_measures_its_own_requests(gunicorn) -> None:
     gunicorn.get("/version")
     line = 'lmcache_admin_request_seconds_count{method="GET",route="/version",server="wsgi",status="200"} 1.0'
     assert line in gunicorn.get("/metrics").text
+
+
+def test_a_body_in_chunks_that_is_too_large_is_refused_whole(gunicorn) -> None:
+    connection = gunicorn.connection()
+    chunks = (b'{"min_retrieve_tokens": 7}' + b" " * 65536 for _ in range(16))
+    connection.request("POST", "/conf", chunks, {"Content-Type": "application/json"}, encode_chunked=True)
+    answer = connection.getresponse()
+    assert answer.status == 413
+    connection.close()
+    assert gunicorn.get("/conf?names=min_retrieve_tokens").json() == {"min_retrieve_tokens": 0}

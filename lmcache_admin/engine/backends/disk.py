@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lmcache_admin.engine.backends import files
 from lmcache_admin.engine.backends.folders import PROBE, SUFFIX, Folders
-from lmcache_admin.engine.backends.index import Index
+from lmcache_admin.engine.backends.index import Index, Seal
 from lmcache_admin.engine.backends.protocol import Counters
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.errors import CorruptChunkError, NewerFormatError
@@ -70,7 +70,7 @@ class LocalDiskBackend:
         if written is None:
             self._count("put_failures")
             return False
-        self._note(self._name(key), written)
+        self._note(self._name(key), Seal.of(written), synced=True)
         self._count("puts")
         return True
 
@@ -86,20 +86,28 @@ class LocalDiskBackend:
         return not self._closed and self._folders.find(self._name(key)) is not None
 
     def confirm(self, key: ChunkKey) -> bool:
-        """Whether the chunk is there and whole: a file of unknown origin is read once and its name synced."""
+        """Whether the chunk is there, whole and on the medium.
+
+        A file that this process has written or read, and whose size, inode and times are the same since, is
+        not read again; any other is. What was damaged beneath the file system shows only when it is read.
+        """
         name = self._name(key)
         path = None if self._closed else self._folders.find(name)
         if path is None:
             return False
-        if self._index.checked(name):
-            self._touch(name, path)
-            return True
-        if self._read(key) is None:
-            return False
         try:
-            files.sync_folder(path.parent)
+            seal = Seal.of(path.stat())
+            if not self._index.vouches(name, seal):
+                if self._read(key) is None:
+                    return False
+                seal = Seal.of(path.stat())
+            if not self._index.vouches(name, seal, synced=True):
+                files.sync(path)
+                files.sync(path.parent)
+                self._index.sync(name, seal)
         except OSError:
             return False
+        self._index.touch(name, time.time_ns())
         return True
 
     def touch(self, keys: Iterable[ChunkKey]) -> None:
@@ -148,7 +156,7 @@ class LocalDiskBackend:
         with self._lock:
             setattr(self._counters, what, getattr(self._counters, what) + 1)
 
-    def _write(self, key: ChunkKey, chunk: Chunk) -> int | None:
+    def _write(self, key: ChunkKey, chunk: Chunk) -> os.stat_result | None:
         path = self._folders.home(self._name(key))
         try:
             written = files.write_chunk(path, key, chunk)
@@ -166,6 +174,17 @@ class LocalDiskBackend:
         if path is None:
             self._index.forget(name)
             return None
+        found = self._read_file(key, name, path)
+        if found is None:
+            self._index.withdraw(name)  # also where the file cannot be set aside: it is to be written anew
+            return None
+        seal, chunk = found
+        if not key.reserved:
+            self._note(name, seal, synced=self._index.vouches(name, seal, synced=True))
+            self._touch(name, path)
+        return chunk
+
+    def _read_file(self, key: ChunkKey, name: str, path: Path) -> tuple[Seal, Chunk] | None:
         try:
             facts = path.stat()
             text, chunk = files.read_chunk(path)
@@ -177,10 +196,7 @@ class LocalDiskBackend:
             return None
         if text != key.text or self._layout not in (None, chunk.layout):
             return None
-        if not key.reserved:
-            self._note(name, facts.st_size)
-            self._touch(name, path)
-        return chunk
+        return Seal.of(facts), chunk
 
     def _report(self, path: Path, error: Exception) -> None:
         if isinstance(error, NewerFormatError):
@@ -198,7 +214,9 @@ class LocalDiskBackend:
         now = time.time_ns()
         self._index.touch(name, now)
         with suppress(OSError):  # a read-only folder; then only this process knows the order of use
+            before = Seal.of(path.stat())
             os.utime(path, ns=(now, now))
+            self._index.reseal(name, before, Seal.of(path.stat()))
 
     def _scan_when_due(self) -> None:
         if not self._scanning.acquire(blocking=False):
@@ -219,16 +237,16 @@ class LocalDiskBackend:
             with suppress(OSError):
                 used = path.stat().st_mtime_ns
                 if used > entry.used:  # another process used it since; it is not the oldest
-                    self._index.add(name, entry.size, used, checked=entry.checked)
+                    self._index.add(name, entry.size, used)
                     continue
             if self._drop(name, path):
                 self._count("evictions")
             elif path.exists():  # cannot be deleted; the write will show whether anything can be done here
                 return
 
-    def _note(self, name: str, size: int) -> None:
+    def _note(self, name: str, seal: Seal, *, synced: bool) -> None:
         """Note a whole file, unless another thread has deleted it by now and will not look again."""
-        self._index.add(name, size, time.time_ns(), checked=True)
+        self._index.add(name, seal.size, time.time_ns(), seal, synced=synced)
         if self._folders.find(name) is None:
             self._index.forget(name)
 
@@ -242,5 +260,5 @@ class LocalDiskBackend:
             self._index.forget(name)
             with suppress(OSError):
                 if not name.startswith(PROBE):
-                    self._index.add(name, path.stat().st_size, time.time_ns(), checked=False)
+                    self._index.add(name, path.stat().st_size, time.time_ns())
         return True

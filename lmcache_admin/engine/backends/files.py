@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -43,29 +44,32 @@ def packed(key: ChunkKey, chunk: Chunk) -> bytes:
     return head + struct.pack("<I", zlib.crc32(description, zlib.crc32(head))) + description
 
 
-def write_chunk(path: Path, key: ChunkKey, chunk: Chunk) -> int:
+def write_chunk(path: Path, key: ChunkKey, chunk: Chunk) -> os.stat_result:
     """Write a chunk so that it is on the medium under its name when this returns.
 
     Returns:
-        The file's size in bytes.
+        The facts of the file as it now is.
 
     Raises:
-        OSError: Nothing is left under the name but what was there before.
+        OSError: Under the name is what was there before, or the chunk, whole but perhaps not on the medium.
     """
     header = packed(key, chunk)
     descriptor, temporary = _open_temporary(path.parent)
     try:
         try:
             _write_all(descriptor, [memoryview(header), memoryview(chunk.payload)])
+            now = time.time_ns()  # finer than the kernel's clock, so that any later write shows in the time
+            os.utime(descriptor, ns=(now, now))
             os.fsync(descriptor)
             os.rename(temporary, path)
+            facts = os.fstat(descriptor)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
     finally:
         os.close(descriptor)
-    sync_folder(path.parent)
-    return len(header) + chunk.nbytes
+    sync(path.parent)
+    return facts
 
 
 def read_chunk(path: Path) -> tuple[str, Chunk]:
@@ -99,9 +103,9 @@ def read_tokens(path: Path) -> int:
         return 0
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's names onto the medium."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Bring a file's content, or a folder's names, onto the medium."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -51,7 +51,7 @@ class Folders:
         """Where a file of that name lies, also if it was written when there were other folders."""
         home = self.home(name)
         candidates = [home, *(folder / home.name for folder in self._paths if folder != home.parent)]
-        return next((path for path in candidates if os.path.exists(path)), None)
+        return next((path for path in candidates if os.path.isfile(path)), None)
 
     def scan(self) -> dict[str, tuple[int, int]]:
         """Chunk files by name: size and time of last use (ns), oldest first; a probe's are left out."""
@@ -88,7 +88,7 @@ class Folders:
         for folder in self._paths:
             with suppress(OSError), os.scandir(folder) as entries:
                 for entry in entries:
-                    if CHUNK_FILE.match(entry.name):
+                    if CHUNK_FILE.match(entry.name) and entry.is_file():
                         yield entry
 
     def _tidy(self, folder: Path) -> None:

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Seal(NamedTuple):
+    """What a file's facts were when it was found whole; once any of them is another, it must be read again."""
+
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, facts: os.stat_result) -> Seal:
+        """The seal of a file with these facts."""
+        return cls(facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 @dataclass(slots=True)
@@ -15,13 +31,15 @@ class Entry:
         size: Bytes.
         used: Its time of last use in ns since the epoch, as far as this process knows.
         stamp: Rises with each change of the index, to tell entries that are younger than a scan.
-        checked: Whether this process has written it or read it without a fault.
+        seal: Set once this process has written the file or read it without a fault.
+        synced: Whether this process has brought the sealed file and its name onto the medium.
     """
 
     size: int
     used: int
     stamp: int
-    checked: bool
+    seal: Seal | None
+    synced: bool
 
 
 class Index:
@@ -41,18 +59,32 @@ class Index:
         with self._lock:
             return len(self._entries), self._bytes
 
-    def checked(self, name: str) -> bool:
-        """Whether this process vouches for the file."""
+    def vouches(self, name: str, seal: Seal, *, synced: bool = False) -> bool:
+        """Whether this process has found the file whole, has synced it if asked, and it is the same still."""
         with self._lock:
             entry = self._entries.get(name)
-            return entry is not None and entry.checked
+            return entry is not None and entry.seal == seal and (entry.synced or not synced)
 
-    def add(self, name: str, size: int, used: int, *, checked: bool) -> None:
+    def withdraw(self, name: str) -> None:
+        """Vouch for the file no more; it stays known."""
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None:
+                entry.seal = None
+
+    def sync(self, name: str, seal: Seal) -> None:
+        """Note that the file with this seal is on the medium, name and all."""
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None and entry.seal == seal:
+                entry.synced = True
+
+    def add(self, name: str, size: int, used: int, seal: Seal | None = None, *, synced: bool = False) -> None:
         """Note a file as the one used last."""
         with self._lock:
             self._drop(name)
             self._stamp += 1
-            self._entries[name] = Entry(size, used, self._stamp, checked)
+            self._entries[name] = Entry(size, used, self._stamp, seal, synced)
             self._bytes += size
 
     def touch(self, name: str, used: int) -> None:
@@ -62,6 +94,16 @@ class Index:
             if entry is not None:
                 entry.used = used
                 self._entries.move_to_end(name)
+
+    def reseal(self, name: str, before: Seal, after: Seal) -> None:
+        """Note what this process's own change of a file's times has made of its seal.
+
+        A file that was another before, or that was replaced meanwhile, keeps a seal that fits no more.
+        """
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None and entry.seal == before and before[:2] == after[:2]:
+                entry.seal = after
 
     def forget(self, name: str) -> bool:
         """Note that a file is gone; whether it was known."""
@@ -113,7 +155,7 @@ class Index:
         for name in gone:
             self.forget(name)
         for name, size, used in new:
-            self.add(name, size, used, checked=False)
+            self.add(name, size, used)
 
     def _drop(self, name: str) -> bool:
         entry = self._entries.pop(name, None)

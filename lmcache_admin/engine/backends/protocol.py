@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 from lmcache_admin.engine.chunks import Chunk, ChunkKey
@@ -11,7 +11,17 @@ from lmcache_admin.engine.chunks import Chunk, ChunkKey
 
 @dataclass
 class Counters:
-    """Events since the backend was made; the owner's lock guards them."""
+    """Events since the backend was made; each only rises. The owner's lock guards them.
+
+    Args:
+        hits: Gets that gave a chunk.
+        misses: Gets that gave none.
+        puts: Chunks kept.
+        put_failures: Chunks not kept: no space, no medium, another layout, larger than the backend.
+        evictions: Chunks dropped for the budget's sake.
+        corrupt: Files found corrupt and set aside.
+        newer_format: Reads refused because a later version wrote the file; one file counts at each read.
+    """
 
     hits: int = 0
     misses: int = 0
@@ -20,6 +30,10 @@ class Counters:
     evictions: int = 0
     corrupt: int = 0
     newer_format: int = 0
+
+
+#: The figures of `Backend.stats` that only rise as long as the backend lives; the others go up and down.
+COUNTERS = tuple(field.name for field in fields(Counters))
 
 
 class Backend(Protocol):
@@ -39,7 +53,7 @@ class Backend(Protocol):
         """Whether the chunk is there, without reading it."""
 
     def confirm(self, key: ChunkKey) -> bool:
-        """Whether the chunk is there, readable and, if durable, on the medium: a put can be spared."""
+        """Whether the chunk is there, whole and, if durable, on the medium: a put can be spared."""
 
     def touch(self, keys: Iterable[ChunkKey]) -> None:
         """Make chunks recently used one after the other, the last one most."""
@@ -54,7 +68,10 @@ class Backend(Protocol):
         """How many chunks of that payload size fit into the whole backend."""
 
     def stats(self) -> dict[str, int]:
-        """Present figures: chunks, bytes, capacity and the fields of `Counters`."""
+        """Figures: `chunks`, `bytes` and `capacity` of this moment, and those of `COUNTERS`, which only rise.
+
+        A recreated backend counts from 0 again.
+        """
 
     def close(self) -> None:
         """Take no more chunks and give none; what is durable stays."""

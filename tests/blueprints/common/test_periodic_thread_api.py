@@ -45,9 +45,12 @@ class Registry:
 
     def get_summary(self):
         every = [thread.status for thread in self.threads]
-        return {**self._count(every, "_count"), "by_level": {
-            level: self._count([status for status in every if status["level"] == level]) for level in LEVELS
-        }}
+        return {
+            **self._count(every, "_count"),
+            "by_level": {
+                level: self._count([status for status in every if status["level"] == level]) for level in LEVELS
+            },
+        }
 
     @staticmethod
     def _count(statuses, end=""):

@@ -87,9 +87,11 @@ def test_script_that_fails_is_500_with_the_reason(on, script, why):
 
 
 def test_script_that_ends_the_process_ends_only_itself(on):
-    script = "for c in ().__class__.__base__.__subclasses__():\n  if c.__name__ == 'BaseException':\n    " \
-             "[e for e in c.__subclasses__() if e.__name__ == 'SystemExit'][0]\n    raise " \
-             "[e for e in c.__subclasses__() if e.__name__ == 'SystemExit'][0]('leave')"
+    script = (
+        "for c in ().__class__.__base__.__subclasses__():\n  if c.__name__ == 'BaseException':\n    "
+        "[e for e in c.__subclasses__() if e.__name__ == 'SystemExit'][0]\n    raise "
+        "[e for e in c.__subclasses__() if e.__name__ == 'SystemExit'][0]('leave')"
+    )
     answer = run(on, script)
     assert (answer.status, answer.text) == (500, "Error executing script: leave")
     assert on.get("/healthz").status == 200
@@ -145,3 +147,18 @@ def test_run_is_recorded_in_the_audit(on):
     run(on, "result = 1")
     entry = on.get("/audit?limit=1").json()["entries"][0]
     assert (entry["route"], entry["outcome"], entry["role"]) == ("/run_script", "done", "admin")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b'--XX\r\nContent-Disposition: form-data; name="script"; filename="s"\r\n\r\nx = 1']
+)
+def test_a_form_that_ends_too_early_holds_no_file(on, body):
+    answer = on.post("/run_script", body, "multipart/form-data; boundary=XX")
+    assert (answer.status, answer.type, answer.text) == (400, TEXT, "No script file provided")
+
+
+def test_an_allowed_module_that_fails_is_said_in_the_contracts_words(serve, tmp_path, monkeypatch):
+    (tmp_path / "fails_at_import.py").write_text('raise RuntimeError("boom on import")')
+    monkeypatch.syspath_prepend(str(tmp_path))  # as a module of the operator's
+    answer = run(serve(run_script_api_enabled=True, script_allowed_imports=["fails_at_import"]), "result = 1")
+    assert (answer.status, answer.type, answer.text) == (500, TEXT, "Error executing script: boom on import")

@@ -46,9 +46,7 @@ def test_empty_registry_counts_nothing(service):
     service.server.attach_controller(Controller(Registry()))
     answer = service.get("/controller/key-stats")
     assert answer.status == 200
-    assert answer.text == (
-        '{"total_key_count":0,"total_instance_count":0,"total_worker_count":0,"instances":[]}'
-    )
+    assert answer.text == ('{"total_key_count":0,"total_instance_count":0,"total_worker_count":0,"instances":[]}')
 
 
 def test_instances_are_counted_in_the_order_of_registration(service):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from importlib.util import find_spec
@@ -30,6 +31,8 @@ def command(module: str, arguments: tuple[str, ...]) -> None:
     follows the module goes to it, and its exit code is that of the command.
     """
     install()
+    if os.getcwd() not in sys.path and not getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, os.getcwd())  # where `python -m` looks first
     _check(module)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

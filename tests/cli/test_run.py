@@ -69,3 +69,10 @@ def test_a_module_must_be_named(modules: Path) -> None:
     done = run(modules)
     assert done.returncode == 2
     assert "Missing option '-m'" in done.stderr
+
+
+def test_a_module_of_the_current_folder_is_found_as_python_finds_it(modules: Path) -> None:
+    start = "import sys; del sys.path[0]; from lmcache_admin.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", start, "run", "-m", "shows", "it"]  # as the installed script, which lies elsewhere
+    done = subprocess.run(command, capture_output=True, text=True, cwd=modules)
+    assert (done.stdout, done.stderr) == ("__main__ ['it'] True\n", "")

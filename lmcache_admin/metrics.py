@@ -27,7 +27,10 @@ LANE_GAUGES = {
 }
 LANE_COUNTERS = {
     "served": ("lmcache_admin_lane_served", "Requests that this lane answered."),
-    "rejected": ("lmcache_admin_lane_rejected", "Requests that were refused: no room, a share that is lost, a wait in vain."),
+    "rejected": (
+        "lmcache_admin_lane_rejected",
+        "Requests that were refused: no room, a lost share, a wait in vain.",
+    ),
     "timed_out": ("lmcache_admin_lane_timed_out", "Requests whose deadline passed."),
 }
 #: Figures of a backend that only rise; the others are gauges.

@@ -134,8 +134,8 @@ class InternalAPIServer:
         routes = self.service.routes
         if routes is None:
             raise RuntimeError("the application has no routes")
-        self.server = HTTPServer(self.app, routes.classify, _options(settings, place))
         self._metrics = metrics_listener(self.app, routes, settings, offset, ANSWER_HEADERS)
+        self.server = HTTPServer(self.app, routes.classify, _options(settings, place))
         self.service.metrics.lanes = self.server.lanes.counters
         logging.getLogger("lmcache_admin.access").setLevel(settings.log_level_number)
         self.enable = True

@@ -1,12 +1,16 @@
 """GET /metrics and POST /metrics/reset."""
 
 import os
+import struct
 import subprocess
 import sys
 
 import pytest
 from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.parser import text_string_to_metric_families
+
+from lmcache_admin.engine.backends.protocol import COUNTERS
+from lmcache_admin.metrics import BACKEND_COUNTERS
 
 WRITER = """
 from prometheus_client import Counter
@@ -123,7 +127,7 @@ def test_multiprocess_mode_shows_what_other_processes_counted(shared_folder):
 
 
 def test_a_broken_file_of_another_process_does_not_end_the_scrape(shared_folder):
-    (shared_folder / "counter_9.db").write_bytes(os.urandom(3000))
+    (shared_folder / "counter_9.db").write_bytes(struct.pack("i", 1_000_000) + bytes(3000))  # says it is longer
     assert "python_info" in scrape_of_a_process(shared_folder)
 
 
@@ -163,3 +167,10 @@ def test_reset_leaves_the_metrics_of_others_alone(service, register):
     counter.inc(5)
     service.post("/metrics/reset")
     assert samples(service.get("/metrics"))["tests_kept_total", ()] == 5
+
+
+def test_figures_of_backends_that_only_rise_are_counters(service):
+    assert set(BACKEND_COUNTERS) == set(COUNTERS)
+    kinds = {family.name: family.type for family in text_string_to_metric_families(service.get("/metrics").text)}
+    assert {kinds[f"lmcache_admin_backend_{figure}"] for figure in COUNTERS} == {"counter"}
+    assert kinds["lmcache_admin_backend_bytes"] == "gauge"

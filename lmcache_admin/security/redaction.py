@@ -8,46 +8,10 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-MASK = "******"
+from lmcache_admin.security.secret_names import is_secret, is_secret_name
+from lmcache_admin.security.secret_texts import MASK, mask_secrets
 
-#: Words in a key that say its value is a secret; whole words, so that `tokens` and `key_count` stay readable.
-_SECRET_WORDS = {
-    *("password", "passwd", "passphrase", "pwd", "secret", "secrets", "token", "apikey", "authorization"),
-    *("credential", "credentials", "cookie", "signature", "sig", "sas", "dsn"),
-}
-#: What a text must hold somewhere for one of its names to be a secret's.
-_HINT = re.compile("pass|pwd|secret|token|key|auth|credential|cookie|sig|sas|dsn|conn|webhook|bearer", re.IGNORECASE)
-#: Ends of words that are written together, such as PGPASSWORD.
-_SECRET_ENDS = ("password", "passwd", "passphrase", "secret", "token", "apikey")
-_SECRET_PAIRS = re.compile(
-    r"(?:api|access|private|secret|signing|session|encryption|auth|account|shared|master|license|ssh|service)[_-]?key"
-    r"|key[_-]?(?:data|base64|pem)|conn(?:ection)?[_-]?str(?:ing)?|client[_-]?secret|webhook[_-]?url|bearer"
-)
-#: Keys that hold one of the words above and still no secret.
-_HARMLESS = re.compile(
-    r"(?:num|max|min|chunk|hit|lookup|retrieve|store|total|prompt)[_-]?.*tokens?|tokens?[_-]?(?:mock|count|file|path|limit)|.*_token_id"
-)
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-
-#: Secrets that are known by their own shape, wherever they stand.
-_SHAPES = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\b(?:gh[pousr]_|github_pat_|glpat-|hf_|sk-|pk_live_|sk_live_|rk_live_|xox[abprs]-|lmca_|npm_|pypi-|dop_v1_|AIza|ya29\.|AKIA|ASIA|nvapi-|tskey-)[\w.-]{8,}"
-    r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?",
-    re.DOTALL,
-)
-# Each expression begins with a look-behind, so that a long run of letters is walked over once and not once a letter:
-# a match holds the interpreter's lock, and texts of clients come through here.
-_URL_LOGIN = re.compile(r"(?<![\w+.-])(?P<scheme>[\w+.-]+://)(?P<user>[^\s/@:\"']*):(?P<password>[^\s/\"']+)@")
-_SCHEME_WORD = re.compile(r"(?i)\b(?P<scheme>bearer|basic)\s+(?P<value>[\w.~+/=-]{8,})")
-_LOGIN_OPTION = re.compile(r"(?<!\S)(?P<option>(?:-u|--user|--proxy-user)[\s=]+[^\s:]+:)\S+")
-#: The beginning of `name=value`, `name: value`, `"name": "value"` and `--name value` inside a longer text.
-_NAME = re.compile(r"(?<![\w.-])(?P<name>[\w.-]+)(?P<gap>[\"']?\s*[=:][ \t]*(?:\n[ \t]+(?:- )?)?|\s+)")
-#: A value: a quoted text, a list or an object to its end or that of the line, else up to a blank or separator.
-_VALUE = re.compile(
-    r"\"(?:[^\"\\\n]|\\.)*(?:\"|$)|'(?:[^'\\\n]|\\.)*(?:'|$)|[\[{(][^\]})\n]*(?:[\]})]|$)|[^\s,;&\"'}\])]+",
-    re.MULTILINE,
-)
+__all__ = ["MASK", "Redactor", "is_secret_name"]
 
 
 class Redactor:
@@ -70,41 +34,65 @@ class Redactor:
         except Exception:  # noqa: BLE001 - whatever goes wrong here, the raw value must not leave
             return MASK
 
-    def _mask(self, value: Any, key: str) -> Any:
-        if isinstance(value, Mapping):
-            return {name: self._mask(item, str(name)) for name, item in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return [self._mask(item, key) for item in value]
-        if value is None or isinstance(value, (bool, int, float)):
-            return value
-        if key and is_secret_name(key) and value not in ("", b""):
-            return MASK
-        return self.mask_text(_text_of(value))
-
     def mask_text(self, text: str) -> str:
         """Return `text` with the secrets inside it masked, also those in JSON that it holds."""
-        if text[:1] in "{[" and (inner := _as_json(text)) is not None:
+        try:
+            return self._mask_text(text)
+        except Exception:  # noqa: BLE001 - as above
+            return MASK
+
+    def _mask(self, value: Any, key: str) -> Any:
+        if isinstance(value, Mapping):
+            return self._mask_mapping(value, key)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._mask_items(list(value), key)
+        if value is None or isinstance(value, bool):
+            return value
+        text = _text_of(value)
+        if is_secret(key, text):
+            return MASK
+        return value if isinstance(value, (int, float)) else self._mask_text(text)
+
+    def _mask_mapping(self, value: Mapping[Any, Any], key: str) -> dict[Any, Any]:
+        """Mask each value by its name; everything below a secret name is secret."""
+        label = value.get("name", value.get("key"))
+        masked = {}
+        for name, item in value.items():
+            below = key if is_secret_name(key) else str(name)
+            if name == "value" and isinstance(label, str) and is_secret_name(label):
+                below = label
+            masked[self._mask_text(name) if isinstance(name, str) else name] = self._mask(item, below)
+        return masked
+
+    def _mask_items(self, items: list[Any], key: str) -> list[Any]:
+        """Mask a list: under its key, as name and value (`["X-Api-Key", ...]`), or as the words of a command."""
+        command = any(isinstance(item, str) and item[:1] == "-" for item in items)
+        if not command and len(items) != 2:
+            return [self._mask(item, key) for item in items]
+        masked = []
+        for before, item in zip(["", *items[:-1]], items, strict=True):
+            named = isinstance(before, str) and (before[:1] == "-" or len(items) == 2) and is_secret_name(before)
+            masked.append(self._mask(item, before if named and not is_secret_name(key) else key))
+        return self._mask_command(masked) if command else masked
+
+    def _mask_command(self, words: list[Any]) -> list[Any]:
+        """Mask what only the whole command shows, such as the word behind `redis-cli -a`."""
+        texts = [word for word in words if isinstance(word, str)]
+        masked = mask_secrets("\n".join(texts)).split("\n")
+        if len(masked) != len(texts):
+            return words
+        left = iter(masked)
+        return [next(left) if isinstance(word, str) else word for word in words]
+
+    def _mask_text(self, text: str) -> str:
+        if text.lstrip()[:1] in ("{", "[") and (inner := _as_json(text)) is not None:
             masked = self._mask(inner, "")
-            return text if masked == inner else json.dumps(masked)
-        text = _SHAPES.sub(MASK, text)
-        text = _URL_LOGIN.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
-        text = _SCHEME_WORD.sub(rf"\g<scheme> {MASK}", text)
-        text = _LOGIN_OPTION.sub(rf"\g<option>{MASK}", text)
-        if _HINT.search(text):
-            text = _mask_pairs(text)
+            if masked != inner:
+                return json.dumps(masked)
+        text = mask_secrets(text)
         for pattern in self._extra:
             text = pattern.sub(MASK, text)
         return text
-
-
-def is_secret_name(name: str) -> bool:
-    """Tell whether a key, variable or option of this name holds a secret."""
-    lowered = name.lower()
-    if _HARMLESS.fullmatch(lowered):
-        return False
-    words = {word.lower() for word in _WORD.findall(name)}
-    joined = any(word.endswith(_SECRET_ENDS) for word in words)
-    return joined or bool(words & _SECRET_WORDS) or bool(_SECRET_PAIRS.search(lowered))
 
 
 def _text_of(value: object) -> str:
@@ -120,22 +108,3 @@ def _as_json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _mask_pairs(text: str) -> str:
-    """Mask the values of secret names; a harmless name's value is searched too, for `error: password=x` holds one."""
-    parts, at = [], 0
-    while (match := _NAME.search(text, at)) is not None:
-        value = _VALUE.match(text, match.end()) if _is_secret_pair(match) else None
-        end = value.end() if value else match.end("name")
-        parts.append(text[at : value.start() if value else end])
-        if value:
-            quote = value[0][0] if value[0][0] in "\"'" else ""
-            parts.append(f"{quote}{MASK}{quote}")
-        at = end
-    return "".join(parts) + text[at:]
-
-
-def _is_secret_pair(match: re.Match[str]) -> bool:
-    name = match["name"]
-    return (match["gap"].strip() != "" or name.startswith("--")) and is_secret_name(name.strip("-"))

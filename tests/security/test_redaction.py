@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from lmcache_admin.security.redaction import Redactor
+
 #: Requirement S21: variable -> value; `hunter2` stands in the part that nobody may see.
 PLANTED = {
     "DB_PASSWORD": "hunter2",
@@ -29,6 +31,26 @@ PLANTED = {
     "JWT": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.hunter2hunter2",
     "PEM": "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
     "CONNECTION": "AccountName=x;AccountKey=hunter2==;EndpointSuffix=core",
+    "SLASH_URL": "amqp://user:hunter2/hunter2@host:5672/v",
+    "AT_URL": "amqp://user@example.com:p@hunter2@host",
+    "USER_URL": "redis://HUNTERhunter2hunter2@cache:6379",
+    "PIP": "git+https://T0Khunter2@host/x@main",
+    "LIST_OF_URLS": "redis://a:hunter2@one:1,redis://b:hunter2@two:1",
+    "REDIS_CLI": "redis-cli -h cache -a hunter2 ping",
+    "MYSQL": "mysql -u root -phunter2 data",
+    "SSH": "sshpass -p hunter2 ssh host",
+    "NETRC": "machine host login bob password hunter2",
+    "SQL": "CREATE USER bob IDENTIFIED BY 'hunter2'",
+    "REDIS_CONF": "port 6379\nrequirepass hunter2\n",
+    "SLACK": "https://hooks.slack.com/services/T000/B000/hunter2",
+    "SCHEME": "sent Authorization: Token hunter2",
+    "COOKIES": "Cookie: theme=dark; id=hunter2",
+    "SENTENCE": "the password is hunter2",
+    "API_SENTENCE": "not accepted, API key: hunter2",
+    "KUBERNETES": "env:\n- name: DB_PASS\n  value: hunter2\n",
+    "XML": '<add key="ApiKey" value="hunter2"/><password>hunter2</password>',
+    "TWICE_IN_JSON": '{"password": "hunter2", "password": ""}',
+    "ODBC": "Server=x;Uid=bob;Pwd=hunter2;",
 }
 #: Requirement S22: what an engine's host really has in its environment.
 HARMLESS = """
@@ -49,6 +71,16 @@ AWS_REGION=eu-west-1|AWS_DEFAULT_OUTPUT=json|S3_BUCKET=kv-cache|GIT_COMMIT=3e11e
 DEBIAN_FRONTEND=noninteractive|SSL_CERT_FILE=/etc/ssl/certs/ca.pem|REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca.pem|NO_PROXY=localhost
 HTTP_PROXY=http://proxy:3128|COLORTERM=truecolor|LS_COLORS=di=01;34:ln=01;36|LESSOPEN=/usr/bin/lesspipe %s|DISPLAY=:0
 EOS_TOKEN_ID=2|PAD_TOKEN_ID=0|CHUNK_TOKENS=256|KEYBOARD_LAYOUT=de|MONKEY=yes|AUTHOR=bob|SESSION_NAME=blue|SIGNAL=TERM|PASSENGER=1
+SORT_KEY=name|CACHE_KEY_PREFIX=kv|PRIMARY_KEY_FIELD=id|MAX_TOKENS=512|NUM_PROMPT_TOKENS=7|HF_TOKENIZER=meta/llama
+PASSENGER_APP_ENV=production|COMPASS_MODE=north|AUTHORITY_NAME=city|PATHS=/a:/b|SIGTERM_GRACE=30|BYPASS_BACKENDS=disk
+AUTH_MODE=local|AUTH_ENABLED=true|GIT_AUTHOR_NAME=bob|XAUTHORITY=/root/.Xauthority|SSH_AUTH_SOCK=/tmp/agent.1
+XDG_SESSION_ID=2|XDG_SESSION_TYPE=tty|DBUS_SESSION_BUS_ADDRESS=unix:path=/run/bus|KEYTIMEOUT=1|GPG_TTY=/dev/pts/0
+PASSWORD_FILE=/run/secrets/db|TOKEN_PATH=/var/run/token|TLS_KEY_FILE=/etc/tls/tls.key|COOKIE_DOMAIN=host|TOKEN_TTL=3600
+CSRF_TRUSTED_ORIGINS=https://host|SECRET_NAME=db-login|JWT_ALGORITHM=RS256|PARTITION_KEY=tenant|ROUTING_KEY=kv.events
+PUBLIC_KEY=ssh-ed25519|KMS_KEY_ID=alias/kv|DESIGN=blue|SPIN_LOCKS=1|PIN_MEMORY=true|USE_TOKEN=yes|CONNECTOR=LMCacheConnector
+IMAGE=registry:5000/engine@sha256:12ab|TOKEN_SERVICE_PORT=tcp://10.0.0.9:80|TOKEN_SERVICE_SERVICE_HOST=10.0.0.9
+DOCS_URL=https://host/@team/page|PIP_INDEX_URL=http://mirror:3141/simple|FORWARD_PASS=3|PASS_RATE=0.9|MONKEYPATCH=1
+STOP_TOKEN_ID=2|BYTES_PER_TOKEN=131072|SALTED=no|BASIC=full|KEYS=a,b|NUM_KEYS=5|LICENSE_FILE=/LICENSE|PRIVATE_NETWORK=10.0.0.0
 """
 
 
@@ -85,6 +117,23 @@ def test_of_100_harmless_variables_at_most_2_are_masked(service, monkeypatch):
     shown = service.get("/env").json()
     changed = [name for name, value in ordinary.items() if shown[name] != value]
     assert len(changed) <= 2, changed
+
+
+def test_every_key_of_the_configuration_is_readable_by_its_name(serve, monkeypatch):
+    running = serve()
+    names = list(running.get("/conf").json())
+    variables = {f"LMCACHE_{name.upper()}": "kept-1" for name in names}  # the engine that runs has read its own
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    shown = running.get("/env").json()
+    assert len(variables) > 40
+    assert {name: shown[name] for name in variables} == variables
+
+
+def test_masking_twice_is_masking_once():
+    redactor = Redactor()
+    once = {name: redactor.mask(value) for name, value in PLANTED.items()}
+    assert {name: redactor.mask(value) for name, value in once.items()} == once
 
 
 @pytest.mark.parametrize("name", sorted(PLANTED))
@@ -164,7 +213,24 @@ def test_failure_is_logged_for_us_with_its_route(service, caplog):
 
 @pytest.mark.parametrize(
     "unit",
-    ["a", "a ", "a=", "a.-", "-eyJ", "a://", "a://b:", 'password="', "password=[,", "token_", "-u a:", " ", "x:\n "],
+    [
+        *(
+            "a",
+            "a ",
+            "a=",
+            "a.-",
+            "-eyJ",
+            "a://",
+            "a://b:",
+            "://@",
+            "@",
+            'password="',
+            "password=[,",
+            "token_",
+            "-u a:",
+        ),
+        *(" ", "x:\n ", '"', "'", "[", "{", "(", "token,", "key: ", "password\\", "token:\n a\n", "<token>", "login "),
+    ],
 )
 def test_long_text_of_one_kind_holds_nobody_up(service, monkeypatch, unit):
     monkeypatch.setenv("LONG", unit * (60_000 // len(unit)))

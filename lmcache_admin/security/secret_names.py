@@ -123,6 +123,8 @@ def is_secret(name: str, value: str) -> bool:
     """
     if value.lower() in _PLAIN_VALUES or not is_secret_name(name):
         return False
+    if name == "PWD" and value.startswith("/"):  # the shell's: where it is; ODBC's is a password
+        return False
     return not (_NUMBER.fullmatch(value) and _counts(_words(name)))
 
 

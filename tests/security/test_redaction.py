@@ -240,3 +240,8 @@ def test_long_text_of_one_kind_holds_nobody_up(service, monkeypatch, unit):
     began = time.monotonic()
     assert done.wait(20), f"still at it after {time.monotonic() - began:.0f} s"
     thread.join()
+
+
+def test_the_shells_folder_is_shown_and_a_password_of_that_name_is_not():
+    assert Redactor().mask({"PWD": "/workspace"}) == {"PWD": "/workspace"}
+    assert Redactor().mask({"PWD": "hunter2"}) == {"PWD": "******"}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, Request
 from werkzeug.routing import MapAdapter, Rule
@@ -27,10 +26,11 @@ from lmcache_admin.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from flask.typing import ResponseReturnValue
 
     from lmcache_admin.host.protocols import Manager, Runtime
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 #: Largest body that is read, bytes (requirement S42).
 MAX_BODY = 1024 * 1024
@@ -77,21 +77,30 @@ class AdminApplication(Flask):
         return found
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request; a view that asks the process to exit ends its request, not the process (S52)."""
+        """Answer a request, with the headers that every answer has."""
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             return start_response(status, secured(headers), exc_info)
 
-        try:
-            return super().wsgi_app(environ, start)
-        except Exception:
-            raise
-        except BaseException as error:
-            logger.exception("A view tried to end the process")
-            body = b'{"error":"Internal Server Error","message":"the operation ended with %s"}'
-            payload = body % type(error).__name__.encode()
-            start("500 Internal Server Error", [("Content-Type", "application/json")], sys.exc_info())
-            return [payload]
+        return super().wsgi_app(environ, start)
+
+    def preprocess_request(self) -> ResponseReturnValue | None:
+        """As Flask's; what asks the process to end is a failure of its request."""
+        return _as_failure(super().preprocess_request)
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """As Flask's; a view, or the host in it, that asks the process to end is a failure of its request (S52)."""
+        return _as_failure(super().dispatch_request)
+
+
+def _as_failure(act: Callable[[], T]) -> T:
+    """Turn SystemExit and its like into an exception that the error handler answers, logs and leaves to the audit."""
+    try:
+        return act()
+    except Exception:
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"it ended with {type(error).__name__}") from error
 
 
 def create_app(

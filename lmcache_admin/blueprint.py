@@ -143,12 +143,7 @@ def _checked(declaration: Declaration, route: str) -> Declaration:
 def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, Response]:
     @wraps(view)
     def answer(*args: P.args, **kwargs: P.kwargs) -> Response:
-        try:
-            result = view(*args, **kwargs)
-        except Exception:
-            raise
-        except BaseException as error:  # a view, or the host in it, that asks the process to end: it is a failure
-            raise RuntimeError(f"it ended with {type(error).__name__}") from error
+        result = view(*args, **kwargs)
         body, status = result if isinstance(result, tuple) else (result, 200)
         if declaration.redacted:
             body = current_service().redactor.mask(body)

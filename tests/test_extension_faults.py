@@ -152,3 +152,26 @@ def test_a_forked_child_does_not_show_its_parents_series(service) -> None:
     os.close(write)
     with open(read, "rb") as pipe:
         assert pipe.read() == b"not shown"
+
+
+ENDING = """
+from flask import Blueprint
+blueprint = Blueprint("odd", __name__)
+@blueprint.{hook}
+def end():
+    raise SystemExit(3)
+@blueprint.post("/odd")
+def odd():
+    return "odd"
+"""
+
+
+@pytest.mark.parametrize("hook", ['put("/end")', "before_request"])
+def test_a_plain_view_or_hook_that_ends_the_process_fails_its_request_and_is_audited(serve, tmp_path, hook) -> None:
+    server = serve_with(serve, tmp_path, ENDING.format(hook=hook))
+    method, path = ("PUT", "/end") if hook.startswith("put") else ("POST", "/odd")
+    answer = server.request(method, path)
+    assert (answer.status, answer.json()["message"]) == (500, "it ended with SystemExit")
+    entry = server.get("/audit").json()["entries"][0]
+    assert (entry["route"], entry["outcome"], entry["status"]) == (path, "failed", 500)
+    assert server.get("/healthz").status == 200

@@ -117,7 +117,7 @@ class BlueprintLoader:
             self._register(app, loaded, _blueprint_of(load_file(path, folder, category)), folder)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:
+        except BaseException as error:  # the host goes on; log and /blueprints say what happened
             if folder.built_in:
                 raise ImportError(f"built-in endpoint file {category}/{path.name} failed: {error}") from error
             self._leave_out(loaded, _reason(error))
@@ -173,7 +173,7 @@ def _execute(name: str, real: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException:  # raised on; a module that is half there must not be found again
         del sys.modules[name]
         raise
     return module

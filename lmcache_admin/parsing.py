@@ -5,12 +5,12 @@ from __future__ import annotations
 from io import BytesIO
 from typing import IO, Any, NoReturn
 
-from flask import Request, abort
+from flask import Request
 from marshmallow import RAISE, Schema
 from marshmallow.fields import List, Tuple
 from webargs import core
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge, UnprocessableEntity
 from werkzeug.formparser import FormDataParser
 
 from lmcache_admin.errors import Detail
@@ -97,8 +97,6 @@ def _in_memory(*_: object, **__: object) -> IO[bytes]:
 
 def abort_unprocessable(messages: dict[str, Any]) -> NoReturn:
     """End the request with 422 and `messages` under `errors`."""
-    try:
-        abort(422)
-    except Exception as error:
-        error.data = {"messages": messages}  # type: ignore[attr-defined]  # where webargs' own errors carry theirs
-        raise
+    error = UnprocessableEntity()
+    error.data = {"messages": messages}  # type: ignore[attr-defined]  # where webargs' own errors carry theirs
+    raise error

@@ -72,7 +72,7 @@ def _unchanged_on_failure(app: Flask) -> Iterator[None]:
     routes = app.url_map
     try:
         yield
-    except BaseException:
+    except BaseException:  # raised on, with the application as it was
         for name, value in kept.items():
             setattr(app, name, value)
         app.url_map = Map(

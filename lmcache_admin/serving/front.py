@@ -78,7 +78,7 @@ class Front:
             route = self._classify(request.command, path)
             self.lanes.lane(route)  # must be one that we have
             return route
-        except Exception:
+        except Exception:  # logged; a fault of the classing costs a lane its choice and no request its answer
             logger.exception("a request could not be classed")
             return UNCLASSED
 
@@ -90,7 +90,7 @@ class Front:
             self.watch.unpark()
         try:
             channel.answer(call)
-        except BaseException:
+        except BaseException:  # logged; this is the loop: one answer may fail, the server not
             logger.exception("answering %s failed", call.route.name)
             channel.will_close = True
         if self.quick.pop(call, None) is None:

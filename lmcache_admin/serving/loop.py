@@ -35,6 +35,7 @@ class Loop:
         self.draining = False
         self.closed = False
         self._drain_until: float | None = None
+        self._silent_until = 0.0  # no failed turn is logged before
         self._poller = new_poller()
         self._pipe = os.pipe()
         for fd in self._pipe:
@@ -86,12 +87,19 @@ class Loop:
                     return True
                 if not self.turn():
                     return False
-            except BaseException:
-                logger.exception("a turn of the loop failed")
+            except BaseException:  # noqa: BLE001 - logged; without the loop there is no server
+                self._log_failure()
                 if not self.front.watch.leads():
                     return False
                 time.sleep(0.01)  # a fault that comes back at once must not take the processor
         return True
+
+    def _log_failure(self) -> None:
+        """Log a failed turn, at most once a second: one that comes back would fill the disk."""
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + 1.0
+            logger.exception("a turn of the loop failed")
 
     def turn(self) -> bool:
         """One turn; False when another thread has taken the loop over meanwhile."""

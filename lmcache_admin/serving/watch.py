@@ -135,7 +135,7 @@ class Watch:
         while self._errands:
             try:
                 self._errands.popleft()()
-            except Exception:
+            except Exception:  # logged; the errands behind it have to be run
                 logger.exception("the spare thread failed at what it was sent for")
 
     def _park(self) -> None:

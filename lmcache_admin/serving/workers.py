@@ -58,6 +58,6 @@ class Worker:
                     return
             try:
                 call.channel.serve(call)
-            except BaseException:
+            except BaseException:  # logged; the thread belongs to its lane and goes on
                 logger.exception("answering %s failed", call.route.name)
             call = self.lane.done(call, self)

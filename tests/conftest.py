@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from lmcache_admin import InternalAPIServer
+from lmcache_admin.cli.api import UnixConnection
 from lmcache_admin.engine import Configuration, Manager
 
 #: Ceiling of every wait in a test, seconds; far above what is waited for.
@@ -44,19 +45,6 @@ class Answer:
     def json(self) -> Any:
         """The body read as JSON."""
         return json.loads(self.body)
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 class Client:

@@ -13,6 +13,8 @@ from lmcache_admin.security.secret_texts import MASK, mask_secrets
 
 __all__ = ["MASK", "Redactor", "is_secret_name"]
 
+_REMEMBERED = 256  # letters of a text and its name
+
 
 class Redactor:
     """Masks secrets in structures and in text.
@@ -26,6 +28,8 @@ class Redactor:
 
         #: `mask_text` for texts that come again and again, such as the lines of stacks.
         self.mask_line = lru_cache(maxsize=8192)(self.mask_text)
+        #: What became of a short text under a name: settings and metadata are asked for again and again.
+        self._remembered = lru_cache(maxsize=4096)(self._mask_named)
 
     def mask(self, value: Any, key: str = "") -> Any:
         """Return `value` with every secret as `******`; keys and types stay. What fails is masked whole."""
@@ -42,26 +46,36 @@ class Redactor:
             return MASK
 
     def _mask(self, value: Any, key: str) -> Any:
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, (int, float)):
+            return MASK if is_secret_name(key) and is_secret(key, _text_of(value)) else value
+        if isinstance(value, str):
+            return self._mask_string(_text_of(value), key)
         if isinstance(value, Mapping):
             return self._mask_mapping(value, key)
         if isinstance(value, (list, tuple, set, frozenset)):
             return self._mask_items(list(value), key)
-        if value is None or isinstance(value, bool):
-            return value
-        text = _text_of(value)
-        if is_secret(key, text):
-            return MASK
-        return value if isinstance(value, (int, float)) else self._mask_text(text)
+        return self._mask_named(_text_of(value), key)
+
+    def _mask_string(self, text: str, key: str) -> str:
+        short = len(text) + len(key) <= _REMEMBERED  # what clients send must not fill the memory
+        return self._remembered(text, key) if short else self._mask_named(text, key)
+
+    def _mask_named(self, text: str, key: str) -> str:
+        return MASK if is_secret(key, text) else self._mask_text(text)
 
     def _mask_mapping(self, value: Mapping[Any, Any], key: str) -> dict[Any, Any]:
         """Mask each value by its name; everything below a secret name is secret."""
         label = value.get("name", value.get("key"))
+        named = isinstance(label, str) and is_secret_name(label)
+        secret = is_secret_name(key)
         masked = {}
         for name, item in value.items():
-            below = key if is_secret_name(key) else str(name)
-            if name == "value" and isinstance(label, str) and is_secret_name(label):
+            below = key if secret else str(name)
+            if named and name == "value":
                 below = label
-            masked[self._mask_text(name) if isinstance(name, str) else name] = self._mask(item, below)
+            masked[self._mask_string(name, "") if isinstance(name, str) else name] = self._mask(item, below)
         return masked
 
     def _mask_items(self, items: list[Any], key: str) -> list[Any]:

@@ -8,8 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import SupportsIndex
 
-from lmcache_admin.serving.sockets import SOCKET_PATH_LIMIT
 from lmcache_admin.settings_error import shown
+from lmcache_admin.socket_files import SOCKET_PATH_LIMIT
 
 MAX_PORT = 65535
 SCHEDULER_OFFSET = 0

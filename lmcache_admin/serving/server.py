@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lmcache_admin.serving import forks
+from lmcache_admin import forks
 from lmcache_admin.serving.dispatcher import Lanes
 from lmcache_admin.serving.lanes import Classify, lane_limits
 from lmcache_admin.serving.listener import Listener
 from lmcache_admin.serving.loop import Loop
 from lmcache_admin.serving.options import ServerOptions
-from lmcache_admin.serving.sockets import SocketFile, StartError, listen_tcp
+from lmcache_admin.serving.sockets import listen_tcp
 from lmcache_admin.serving.watch import Watch
+from lmcache_admin.socket_files import SocketFile, StartError
 
 if TYPE_CHECKING:
     import socket

@@ -14,6 +14,7 @@ from lmcache_admin.background import Background, PeriodicTask
 from lmcache_admin.engine import Configuration, StorageManager
 from lmcache_admin.error_handlers import register_error_handlers
 from lmcache_admin.host.plain import PlainRuntime
+from lmcache_admin.job_runner import Jobs
 from lmcache_admin.loader import BlueprintLoader
 from lmcache_admin.metrics import RequestCounts, ServiceMetrics
 from lmcache_admin.openapi import OpenApi
@@ -22,6 +23,7 @@ from lmcache_admin.routes import FixedRoutes, RouteTable
 from lmcache_admin.scrape import Scrape
 from lmcache_admin.security import Audit, Gate, Redactor, secured
 from lmcache_admin.service import Service
+from lmcache_admin.serving.lanes import lane_limits
 from lmcache_admin.settings import Settings
 
 if TYPE_CHECKING:
@@ -139,6 +141,7 @@ def create_app(
         redactor=redactor,
         health=health,
         background=Background(),
+        jobs=Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"]),
         loader=BlueprintLoader(settings.blueprint_paths, kind, openapi.check),
         scrape=Scrape(),
         metrics=ServiceMetrics(name, requests, health.report, lambda: _embedded_figures(manager)),
@@ -146,12 +149,16 @@ def create_app(
         definitions=Configuration._config_definitions,
     )
     service.background.add(PeriodicTask("probe", health.probe, INTERVAL))
-    app.extensions["lmcache_admin"] = service
     Gate(settings, audit, redactor, requests).guard(app)
+    _register(app, service)
+    return app
+
+
+def _register(app: AdminApplication, service: Service) -> None:
+    app.extensions["lmcache_admin"] = service
     register_error_handlers(app)
     service.loader.register_all(app)
     service.routes = RouteTable(app)
-    return app
 
 
 def engine_state(manager: Manager | None) -> str:

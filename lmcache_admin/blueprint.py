@@ -14,11 +14,13 @@ from marshmallow import Schema, validate
 from lmcache_admin import fields
 from lmcache_admin.declaration import KINDS, LANES, ROLES, Declaration
 from lmcache_admin.host.current import current_service
+from lmcache_admin.jobs import Work
+from lmcache_admin.long_work import carry_out
 from lmcache_admin.parsing import ContractParser
 from lmcache_admin.rendering import STYLES, render
 from lmcache_admin.settings import settings_keys
 
-__all__ = ["AdminBlueprint", "Schema", "fields", "validate"]
+__all__ = ["AdminBlueprint", "Schema", "Work", "fields", "validate"]
 
 #: Settings that a route may be switched by.
 SWITCHES = tuple(key.field for key in settings_keys() if isinstance(key.default, bool))
@@ -144,6 +146,8 @@ def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, 
     @wraps(view)
     def answer(*args: P.args, **kwargs: P.kwargs) -> Response:
         result = view(*args, **kwargs)
+        if isinstance(result, Work):
+            return carry_out(result, declaration)
         body, status = result if isinstance(result, tuple) else (result, 200)
         if declaration.redacted:
             body = current_service().redactor.mask(body)
@@ -169,5 +173,7 @@ def _documented(view: Callable[..., Any], declaration: Declaration) -> dict[str,
     if declaration.body:
         any_object = {"application/json": {"schema": {"type": "object"}}}
         manual["requestBody"] = {"description": declaration.body, "required": False, "content": any_object}
+    if declaration.lane == "job":
+        manual["responses"]["202"] = {"description": "With `Prefer: respond-async`: begun; `Location` names the job."}
     docs["manual_doc"] = manual
     return docs

@@ -11,20 +11,22 @@ from werkzeug.exceptions import HTTPException
 
 from lmcache_admin.declaration import UNDECLARED, Declaration
 from lmcache_admin.errors import Failure
+from lmcache_admin.host.missing import missing_part
 from lmcache_admin.rendering import render
 
 if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.wrappers import Response as BaseResponse
 
+    from lmcache_admin.security.redaction import Redactor
+
 logger = logging.getLogger(__name__)
 
 
 def register_error_handlers(app: Flask) -> None:
     """Give `app` the handlers that make every failure an answer in the service's forms."""
-    app.register_error_handler(Failure, _failure)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Exception, _failed)
 
 
 def declaration_of(asked: Request) -> Declaration:
@@ -33,13 +35,6 @@ def declaration_of(asked: Request) -> Declaration:
     view = current_app.view_functions.get(rule.endpoint) if rule else None
     declaration: Declaration = getattr(view, "declaration", UNDECLARED)
     return declaration
-
-
-def _failure(failure: Failure) -> Response:
-    declaration = declaration_of(request)
-    body = failure.answer(declaration, request.path)
-    style = "text" if isinstance(body, str) else declaration.error_style
-    return render(_masked(body), style, failure.status, failure.headers)
 
 
 def _http_error(error: HTTPException) -> BaseResponse:
@@ -102,19 +97,39 @@ def _without_trailing_slash() -> Response | None:
     return response
 
 
-def _unexpected(error: Exception) -> Response:
-    declaration = declaration_of(request)
-    logger.error("%s %r failed", request.method, request.path, exc_info=error)
-    text = _text_of(error)
+def _failed(error: Exception) -> Response:
+    asked = f"{request.method} {request.path!r}"
+    return answer_to(error, declaration_of(request), asked, request.path, _redactor())
+
+
+def answer_to(error: BaseException, declaration: Declaration, asked: str, path: str, redactor: Redactor) -> Response:
+    """Make the answer that says how an operation failed; needs no request. What nobody expected is logged.
+
+    Args:
+        error: What was raised.
+        declaration: Of the route that failed.
+        asked: What was asked for, for the log.
+        path: The request's path, for the wording.
+        redactor: Masks secrets in the answer.
+    """
+    if isinstance(error, Failure):
+        body = error.answer(declaration, path)
+        style = "text" if isinstance(body, str) else declaration.error_style
+        return render(redactor.mask(body), style, error.status, error.headers)
+    missing = missing_part(error)
+    if missing is not None:
+        return answer_to(missing, declaration, asked, path, redactor)
+    logger.error("%s failed", asked, exc_info=error)
+    text = _text_of(error) if isinstance(error, Exception) else f"it ended with {type(error).__name__}"
     if declaration.failure == "detail":
-        return render(_masked({"detail": text}), declaration.error_style, 500)
-    body = {"error": f"Failed to {declaration.operation}", "message": text}
+        return render(redactor.mask({"detail": text}), declaration.error_style, 500)
+    failed: dict[str, Any] = {"error": f"Failed to {declaration.operation}", "message": text}
     if declaration.exception_type:
-        body |= {
+        failed |= {
             "message": text or f"Exception type: {type(error).__name__}",
             "exception_type": type(error).__name__,
         }
-    return render(_masked(body), declaration.error_style, 500)
+    return render(redactor.mask(failed), declaration.error_style, 500)
 
 
 def _text_of(error: BaseException) -> str:
@@ -125,5 +140,10 @@ def _text_of(error: BaseException) -> str:
 
 
 def _masked(body: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
-    masked: Mapping[str, Any] | str = current_app.extensions["lmcache_admin"].redactor.mask(body)
+    masked: Mapping[str, Any] | str = _redactor().mask(body)
     return masked
+
+
+def _redactor() -> Redactor:
+    redactor: Redactor = current_app.extensions["lmcache_admin"].redactor
+    return redactor

@@ -65,6 +65,25 @@ class Unavailable(Failure):
         return {"error": error} if self.message is None else {"error": error, "message": self.message}
 
 
+class NotOffered(Failure):
+    """501: the host has no such method or attribute.
+
+    Args:
+        owner: The class of the host's part.
+        name: What it lacks.
+    """
+
+    def __init__(self, owner: str, name: str) -> None:
+        super().__init__(501, {"error": "Not offered"})
+        self.owner, self.missing = owner, name
+
+    def answer(self, declaration: Declaration, path: str) -> Mapping[str, Any] | str:
+        text = f"This host does not offer {self.missing!r}: its {self.owner} has none."
+        if declaration.failure == "detail":
+            return {"detail": text, "missing": self.missing}
+        return {"error": f"Failed to {declaration.operation}", "message": text, "missing": self.missing}
+
+
 class BadAnswer(Failure):
     """502: the host answered something that its interface does not allow.
 

@@ -98,6 +98,7 @@ class InternalAPIServer:
             self._serving, self._stopped = False, True
             logger.info("Stopping LMCache internal API server")
             self.service.background.stop(timeout=2.0)
+            self.service.jobs.stop(seconds=2.0)
             if self._metrics is not None:
                 self._metrics.stop()
             self.server.stop()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmcache_admin.background import Background
     from lmcache_admin.host.protocols import Manager, Runtime
+    from lmcache_admin.job_runner import Jobs
     from lmcache_admin.loader import BlueprintLoader
     from lmcache_admin.metrics import ServiceMetrics
     from lmcache_admin.openapi import OpenApi
@@ -31,6 +32,7 @@ class Service:
         kind: Process kind: `engine`, `controller` or `gateway`.
         name: Tells the servers of one process apart in metrics: `port 7000`, or the socket's path.
         audit, redactor, health, background: One each.
+        jobs: Long work, and what came of it.
         loader: What was loaded and what was left out.
         scrape: Renders `/metrics`.
         metrics: This server's own series; shown while it serves.
@@ -49,6 +51,7 @@ class Service:
     redactor: Redactor
     health: Health
     background: Background
+    jobs: Jobs
     loader: BlueprintLoader
     scrape: Scrape
     metrics: ServiceMetrics

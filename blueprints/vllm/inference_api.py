@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint
-from lmcache_admin.errors import expect
+from lmcache_admin.errors import Failure, expect
 from lmcache_admin.host.current import current_manager
 
 blueprint = AdminBlueprint("inference", style="pretty_any", unavailable="LMCache adapter unavailable")
@@ -21,4 +21,7 @@ def get_inference_version() -> dict[str, Any]:
     """Return the inference engine's version; the connector knows it where the manager does not."""
     manager: Any = current_manager()
     knows = manager if hasattr(manager, "get_inference_version") else getattr(manager, "_connector", None) or manager
+    if not hasattr(knows, "get_inference_version"):  # 500 and these words are the contract's
+        text = f"{type(knows).__name__!r} object has no attribute 'get_inference_version'"
+        raise Failure(500, {"error": "Failed to get inference version", "message": text})
     return {"vllm_version": expect(str, knows.get_inference_version(), "get_inference_version()", "a text")}

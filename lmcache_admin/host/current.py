@@ -13,6 +13,7 @@ from lmcache_admin.parsing import whole_body
 
 if TYPE_CHECKING:
     from lmcache_admin.host.protocols import Engine, Manager, Registry, Runtime, StorageManager
+    from lmcache_admin.job_runner import Jobs
     from lmcache_admin.service import Service
 
 
@@ -23,6 +24,7 @@ __all__ = [
     "current_config",
     "current_definitions",
     "current_engine",
+    "current_jobs",
     "current_manager",
     "current_openapi",
     "current_registry",
@@ -85,6 +87,11 @@ def current_body() -> bytes:
 def current_openapi() -> dict[str, Any]:
     """The OpenAPI document of the server that is answering."""
     return current_service().openapi.document()
+
+
+def current_jobs() -> Jobs:
+    """The long work of the server that is answering."""
+    return current_service().jobs
 
 
 def current_engine() -> Engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response, request
@@ -11,6 +12,7 @@ from flask import Request, Response, request
 from lmcache_admin.declaration import ROLES, Declaration
 from lmcache_admin.error_handlers import declaration_of
 from lmcache_admin.errors import Failure, Forbidden
+from lmcache_admin.long_work import CONCLUDE
 from lmcache_admin.metrics_listener import OPEN
 from lmcache_admin.security.callers import Caller, local_caller, over_unix_socket
 from lmcache_admin.security.origins import host_is_ours, is_loopback, refusal_of_page, sent_by
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
 #: Paths that answer whatever name they are called by: probes come from anywhere.
 _ANY_HOST = frozenset(("/healthz", "/readyz"))
-#: What the gate keeps of a request, in its WSGI environment.
+#: What the gate keeps of a request, in its WSGI environment: when it began, who asks, what concludes its audit entry.
 _STARTED = "lmcache_admin.started"
-_ENTRY = "lmcache_admin.audit_entry"
+_ACTOR = "lmcache_admin.actor"
 #: What every answer has.
 ANSWER_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -79,7 +81,7 @@ class Gate:
             Failure: 404, the feature is switched off.
         """
         asked = _asked()
-        asked.environ[_STARTED] = time.monotonic()
+        started = asked.environ[_STARTED] = time.monotonic()
         declaration = declaration_of(asked)
         changes = _changes(asked, declaration)
         if asked.url_rule is not None and declaration.switch and not getattr(self._settings, declaration.switch):
@@ -92,7 +94,9 @@ class Gate:
             self._audit.conclude(self._record(asked, declaration, caller), "refused", 403)
             raise Forbidden(refusal)
         if changes and asked.url_rule is not None:
-            asked.environ[_ENTRY] = self._record(asked, declaration, caller)
+            entry = self._record(asked, declaration, caller)
+            asked.environ[CONCLUDE] = partial(self._conclude, entry, started)
+        asked.environ[_ACTOR] = caller.actor
 
     def leave(self, response: Response) -> Response:
         """Count the answer and record the outcome of a change."""
@@ -100,11 +104,14 @@ class Gate:
         seconds = time.monotonic() - asked.environ[_STARTED]
         rule = asked.url_rule
         self._requests.add(asked.method, rule.rule if rule else "unmatched", response.status_code, seconds)
-        entry: Entry | None = asked.environ.pop(_ENTRY, None)
-        if entry is not None:
-            outcome = "done" if response.status_code < 400 else "failed"
-            self._audit.conclude(entry, outcome, response.status_code, round(seconds * 1000, 3))
+        conclude = asked.environ.pop(CONCLUDE, None)
+        if conclude is not None:
+            conclude(response.status_code)
         return response
+
+    def _conclude(self, entry: Entry, started: float, status: int) -> None:
+        duration_ms = round((time.monotonic() - started) * 1000, 3)
+        self._audit.conclude(entry, "done" if status < 400 else "failed", status, duration_ms)
 
     def _refusal_of_sender(self, asked: Request, changes: bool) -> str | None:
         environ, settings = asked.environ, self._settings

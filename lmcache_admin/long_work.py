@@ -1,0 +1,93 @@
+"""Long work of a request: run as a job; its request waits for the answer, or is told where it will be (RFC 7240)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, request
+
+from lmcache_admin.declaration import Declaration
+from lmcache_admin.error_handlers import answer_to
+from lmcache_admin.errors import Failure
+from lmcache_admin.host.current import current_arrival, current_service
+from lmcache_admin.jobs import Job, Outcome, Work
+from lmcache_admin.rendering import render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lmcache_admin.service import Service
+
+#: Where the gate leaves what concludes the audit's entry: a job that goes on concludes it at its end.
+CONCLUDE = "lmcache_admin.audit_conclude"
+#: A request gives its job up this much earlier than the lane would give up the request, as a share of the deadline.
+_MARGIN, _MOST = 0.05, 1.0
+_PREFERENCE = "respond-async"
+
+
+def carry_out(work: Work, declaration: Declaration) -> Response:
+    """Run a view's work as a job, and answer with its result, or with 202 if the request prefers that.
+
+    Raises:
+        Busy: No room for another job.
+        Failure: 504, the job has not ended within the lane's deadline, and goes on.
+    """
+    service, asked = current_service(), request
+    rule, path = asked.url_rule, asked.path
+    route = f"{asked.method} {rule.rule if rule else path}"
+    job = Job(declaration.operation, route, asked.environ.get("lmcache_admin.actor", ""))
+    service.jobs.submit(job, lambda begun: _outcome(work, declaration, path, service, begun))
+    if _prefers_async():
+        _hand_over_audit(service, job)
+        headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": _PREFERENCE}
+        return render(job.describe(), "compact", 202, headers)
+    if job.wait(_patience(service.settings.deadlines["job"])):
+        return _answer(job)
+    _hand_over_audit(service, job)
+    raise Failure(
+        504,
+        {
+            "error": f"Timed out: {declaration.operation}",
+            "message": f"{route} has not ended within {service.settings.deadlines['job']:g} s; "
+            f"it goes on as /jobs/{job.id}",
+            "job": job.id,
+        },
+        {"Location": f"/jobs/{job.id}"},
+    )
+
+
+def _outcome(work: Work, declaration: Declaration, path: str, service: Service, job: Job) -> Outcome:
+    try:
+        job.checkpoint()
+        result = work.run(job)
+        body, status = result if isinstance(result, tuple) else (result, 200)
+        if declaration.redacted:
+            body = service.redactor.mask(body)
+        response = render(body, declaration.style, status)
+    except BaseException as error:  # noqa: BLE001 - answered and logged; asking the process to end is a failure too
+        response = answer_to(error, declaration, f"{job.route} (job {job.id})", path, service.redactor)
+    own = {k: v for k, v in response.headers.items() if k.lower() not in ("content-type", "content-length")}
+    return Outcome(response.status_code, response.get_data(), response.content_type or "", own)
+
+
+def _answer(job: Job) -> Response:
+    outcome = job.outcome
+    if outcome is None:
+        raise RuntimeError(f"the job {job.id} was lost; the log says how")
+    return Response(outcome.payload, outcome.status, outcome.headers, content_type=outcome.content_type)
+
+
+def _patience(deadline: float) -> float:
+    return deadline - min(deadline * _MARGIN, _MOST) - (time.monotonic() - current_arrival())
+
+
+def _prefers_async() -> bool:
+    asked = ",".join(request.headers.getlist("Prefer"))
+    return any(item.partition(";")[0].strip().lower() == _PREFERENCE for item in asked.split(","))
+
+
+def _hand_over_audit(service: Service, job: Job) -> None:
+    conclude: Callable[[int], Any] | None = request.environ.pop(CONCLUDE, None)
+    if conclude is not None:
+        service.jobs.when_ended(job, lambda ended: conclude(ended.outcome.status if ended.outcome else 500))

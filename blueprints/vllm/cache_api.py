@@ -1,8 +1,9 @@
 """The cache's content: clear it, store and retrieve invented tokens."""
 
+from functools import partial
 from typing import Any
 
-from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
+from lmcache_admin.blueprint import AdminBlueprint, Schema, Work, fields
 from lmcache_admin.host.current import current_engine
 from lmcache_admin.operations import cache
 
@@ -30,9 +31,9 @@ class TokensQuery(Schema):
 )
 @blueprint.arguments(ClearQuery, location="query")
 @blueprint.arguments(fields.JsonObject, location="optional_json")
-def clear_cache(query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+def clear_cache(query: dict[str, Any], body: dict[str, Any]) -> Work:
     """Remove the chunks of all or of the named backends; `num_removed` counts tokens."""
-    return cache.clear(current_engine(), query["locations"], body["configs"])
+    return Work(partial(cache.clear, current_engine(), query["locations"], body["configs"]))
 
 
 @blueprint.post("/cache/store", operation="store cache", role="operator", lane="job", exception_type=True)

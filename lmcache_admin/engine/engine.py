@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmcache_admin.engine.arrays import Array, ArrayConnector, Slots
+from lmcache_admin.engine.backends.protocol import OnRemoved
 from lmcache_admin.engine.chunks import ChunkKey, chunk_hashes
 from lmcache_admin.engine.configuration import Configuration
 from lmcache_admin.engine.metadata import Metadata
@@ -121,18 +122,22 @@ class Engine:
         return found
 
     def clear(
-        self, locations: Sequence[str] | None = None, request_configs: dict[str, Any] | None = None
+        self,
+        locations: Sequence[str] | None = None,
+        request_configs: dict[str, Any] | None = None,
+        on_removed: OnRemoved | None = None,
     ) -> int:
-        """Drop every chunk from the named backends (None: all), memory and disk alike.
+        """Drop every chunk from the named backends (None: all), memory, disk and remote alike.
 
         Args:
             locations: Backend names; one that does not exist stands for nothing.
             request_configs: Taken and not used, as in LMCache.
+            on_removed: Called again and again with the number of chunks dropped; what it raises ends the clearing.
 
         Returns:
             Tokens of the chunks that were dropped.
         """
-        return self._storage().clear(locations)
+        return self._storage().clear(locations, on_removed)
 
     def freeze(self, enabled: bool) -> None:
         """Switch freeze mode: nothing is stored, and only memory is read."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from lmcache_admin.engine.backends.disk import LocalDiskBackend
 from lmcache_admin.engine.backends.memory import LocalCPUBackend
-from lmcache_admin.engine.backends.protocol import Backend
+from lmcache_admin.engine.backends.protocol import Backend, OnRemoved
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.configuration import LIMITS, Configuration
 from lmcache_admin.engine.errors import StorageError
@@ -148,17 +148,23 @@ class StorageManager:
         """Drop the chunk from each backend; the number of those that had it."""
         return sum(backend.remove(key) for backend in self.active(locations).values())
 
-    def clear(self, locations: Iterable[str] | None = None) -> int:
+    def chunk_count(self, locations: Iterable[str] | None = None) -> int:
+        """Chunks in the named backends (None: all); one in two backends counts twice."""
+        return sum(backend.stats()["chunks"] for backend in self._named(locations))
+
+    def clear(self, locations: Iterable[str] | None = None, on_removed: OnRemoved | None = None) -> int:
         """Empty the named backends (None: all, bypassed ones too).
+
+        Args:
+            locations: Backend names; one that does not exist stands for nothing.
+            on_removed: Called again and again with the number of chunks dropped; what it raises ends the clearing.
 
         Returns:
             Tokens of the chunks that were dropped; a chunk in two backends counts once.
         """
-        chosen = None if locations is None else set(locations)
         cleared: dict[str, int] = {}
-        for name, backend in self._backends.items():
-            if chosen is None or name in chosen:
-                cleared |= backend.clear()
+        for backend in self._named(locations):
+            cleared |= backend.clear(on_removed)
         return sum(cleared.values())
 
     def probe_backend(self, name: str) -> ProbeResult:
@@ -184,6 +190,10 @@ class StorageManager:
             closing, self._backends = self._backends, {}
         for backend in closing.values():
             backend.close()
+
+    def _named(self, locations: Iterable[str] | None) -> list[Backend]:
+        chosen = None if locations is None else set(locations)
+        return [backend for name, backend in self._backends.items() if chosen is None or name in chosen]
 
     def _makers(self) -> dict[str, Callable[[], Backend]]:
         makers: dict[str, Callable[[], Backend]] = {MEMORY: self._make_memory}

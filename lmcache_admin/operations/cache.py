@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,18 +11,28 @@ import numpy as np
 
 from lmcache_admin.errors import BadAnswer, expect_count
 from lmcache_admin.host.protocols import Engine
+from lmcache_admin.jobs import Job
 
 
-def clear(engine: Engine, locations: Sequence[str] | None, configs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Remove chunks and return how many tokens that freed.
+def clear(
+    engine: Engine, locations: Sequence[str] | None, configs: Mapping[str, Any] | None, job: Job
+) -> dict[str, Any]:
+    """Remove chunks and return how many tokens that freed, and which backends know no clearing.
 
     Args:
         engine: The engine.
         locations: Names of backends; None: all; names that do not exist are none of them.
         configs: A request's own configuration, handed to the engine.
+        job: Counts chunks, and can be cancelled between two, where the engine takes `on_removed`.
     """
-    removed = engine.clear(locations=locations, request_configs=configs)
-    return {"status": "success", "num_removed": expect_count(removed, "clear()", "a number of tokens")}
+    skipped = _without_clear(engine, locations)
+    watched: dict[str, Any] = {}
+    if "on_removed" in inspect.signature(engine.clear).parameters:
+        job.begin(_chunk_count(engine, locations), "chunks")
+        watched = {"on_removed": job.advance}
+    removed = engine.clear(locations=locations, request_configs=configs, **watched)
+    told = {"skipped_backends": skipped} if skipped else {}
+    return {"status": "success", "num_removed": expect_count(removed, "clear()", "a number of tokens"), **told}
 
 
 def store(engine: Engine, tokens: range) -> dict[str, Any]:
@@ -39,6 +50,20 @@ def retrieve(engine: Engine, tokens: range) -> dict[str, Any]:
     except AttributeError:
         raise BadAnswer("retrieve()", mask, "a mask of tokens") from None
     return {"status": "success", "num_tokens": len(tokens), "num_retrieved": found}
+
+
+def _without_clear(engine: Engine, locations: Sequence[str] | None) -> list[str]:
+    """Names of the asked backends that cannot be cleared: LMCache passes over them and reports success."""
+    backends = getattr(getattr(engine, "storage_manager", None), "storage_backends", None)
+    if not isinstance(backends, Mapping):
+        return []
+    asked = [name for name in backends if locations is None or name in locations]
+    return [name for name in asked if not hasattr(backends[name], "clear")]
+
+
+def _chunk_count(engine: Engine, locations: Sequence[str] | None) -> int | None:
+    counting = getattr(engine.storage_manager, "chunk_count", None)
+    return counting(locations) if counting is not None else None
 
 
 def _call(engine: Engine, tokens: range, name: str) -> dict[str, Any]:

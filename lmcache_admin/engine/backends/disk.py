@@ -14,7 +14,7 @@ from pathlib import Path
 from lmcache_admin.engine.backends import files
 from lmcache_admin.engine.backends.folders import PROBE, SUFFIX, Folders
 from lmcache_admin.engine.backends.index import Index, Seal
-from lmcache_admin.engine.backends.protocol import Counters
+from lmcache_admin.engine.backends.protocol import Counters, OnRemoved
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.errors import CorruptChunkError, NewerFormatError
 
@@ -124,13 +124,15 @@ class LocalDiskBackend:
         path = self._folders.find(name)
         return path is not None and self._drop(name, path)
 
-    def clear(self) -> dict[str, int]:
+    def clear(self, on_removed: OnRemoved | None = None) -> dict[str, int]:
         """Delete every chunk's file that is there now; tokens by chunk name."""
         cleared: dict[str, int] = {}
         for path in self._folders.paths():
             name, tokens = path.name.removesuffix(SUFFIX), files.read_tokens(path)
             if self._drop(name, path):
                 cleared[name] = tokens
+                if on_removed is not None:
+                    on_removed(1)
         return cleared
 
     def room(self, nbytes: int) -> int:

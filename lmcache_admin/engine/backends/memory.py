@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from lmcache_admin.engine.backends.files import chunk_name
 from lmcache_admin.engine.backends.policies import POLICIES, ChunkCache
-from lmcache_admin.engine.backends.protocol import Counters
+from lmcache_admin.engine.backends.protocol import REPORTED, Counters, OnRemoved
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.errors import StorageError
 
@@ -106,12 +106,12 @@ class LocalCPUBackend:
         with self._lock:
             return self._cache.pop(key, None) is not None
 
-    def clear(self) -> dict[str, int]:
+    def clear(self, on_removed: OnRemoved | None = None) -> dict[str, int]:
         """Drop every chunk; tokens by chunk name. Others wait only while the content changes hands."""
         fresh = self._fresh()
         with self._lock:
             content, self._cache = self._cache, fresh
-        return _release(content, self._layout)
+        return _release(content, self._layout, on_removed)
 
     def room(self, nbytes: int) -> int:
         """How many chunks of that size fit at once."""
@@ -141,6 +141,13 @@ class LocalCPUBackend:
         return POLICIES[self._policy](self._capacity, lambda chunk: chunk.nbytes)
 
 
-def _release(content: ChunkCache, layout: Layout | None) -> dict[str, int]:
+def _release(content: ChunkCache, layout: Layout | None, on_removed: OnRemoved | None) -> dict[str, int]:
     """Drop a detached cache chunk by chunk: freed at once it would hold the interpreter for long."""
-    return {chunk_name(key, layout): content.pop(key).tokens for key in list(content)}
+    released: dict[str, int] = {}
+    keys = list(content)
+    for start in range(0, len(keys), REPORTED):
+        part = keys[start : start + REPORTED]
+        released |= {chunk_name(key, layout): content.pop(key).tokens for key in part}
+        if on_removed is not None:
+            on_removed(len(part))
+    return released

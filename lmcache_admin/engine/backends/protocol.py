@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -31,6 +31,11 @@ class Counters:
     corrupt: int = 0
     newer_format: int = 0
 
+
+#: Called while a backend is emptied, with the number of chunks dropped since the last call; what it raises ends that.
+OnRemoved = Callable[[int], None]
+#: A backend calls it at least once in so many chunks.
+REPORTED = 256
 
 #: The figures of `Backend.stats` that only rise as long as the backend lives; the others go up and down.
 COUNTERS = tuple(field.name for field in fields(Counters))
@@ -61,7 +66,7 @@ class Backend(Protocol):
     def remove(self, key: ChunkKey) -> bool:
         """Drop one chunk; whether it was there."""
 
-    def clear(self) -> dict[str, int]:
+    def clear(self, on_removed: OnRemoved | None = None) -> dict[str, int]:
         """Drop every chunk; tokens by chunk name (`chunk_name`)."""
 
     def room(self, nbytes: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,31 +17,42 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 
+Encode = Callable[[Any], str]
+
 _quoted = json.encoder.encode_basestring_ascii
-_plain = json.JSONEncoder().encode
-_FLAT = {str, int, bool, type(None)}
+_WORDS = {None: "null", True: "true", False: "false"}
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_indented = json.JSONEncoder(indent=2, allow_nan=False).encode
-_pretty_any = json.JSONEncoder(indent=2, allow_nan=False, default=str).encode
-_pretty_text = json.JSONEncoder(indent=2, default=str).encode  # the contract prints Infinity there
 
 
-def _pretty(body: Any) -> str:
-    """As `json.dumps(body, indent=2)`, whose generators in Python a small flat answer can do without."""
-    if type(body) is not dict or not body or not _FLAT.issuperset(map(type, body.values())):
-        return _indented(body)
-    if not all(type(key) is str for key in body):
-        return _indented(body)
-    return "{\n  " + ",\n  ".join([f"{_quoted(key)}: {_plain(value)}" for key, value in body.items()]) + "\n}"
+def _indented(allow_nan: bool, default: Callable[[Any], str] | None = None) -> Encode:
+    """`json.dumps` with indent 2, whose generators in Python an object's plain values can do without."""
+    slow = json.JSONEncoder(indent=2, allow_nan=allow_nan, default=default).encode
+
+    def line(value: Any) -> str:
+        kind = type(value)
+        if kind is str:
+            return _quoted(value)
+        if kind is bool or value is None:
+            return _WORDS[value]
+        if kind is int or (kind is float and math.isfinite(value)):
+            return repr(value)
+        return slow(value).replace("\n", "\n  ")  # no text of JSON holds a raw line break
+
+    def encode(body: Any) -> str:
+        if type(body) is not dict or not body or not all(type(key) is str for key in body):
+            return slow(body)
+        return "{\n  " + ",\n  ".join([f"{_quoted(key)}: {line(value)}" for key, value in body.items()]) + "\n}"
+
+    return encode
 
 
 #: Style name -> (encoder, content type). `pretty_text` and `pretty_any` print what JSON has no form for by `str()`.
-STYLES: Mapping[str, tuple[Callable[[Any], str], str]] = {
-    "pretty": (_pretty, _JSON),
+STYLES: Mapping[str, tuple[Encode, str]] = {
+    "pretty": (_indented(allow_nan=False), _JSON),
     "compact": (_compact, _JSON),
     "text": (str, _TEXT),
-    "pretty_text": (_pretty_text, _TEXT),
-    "pretty_any": (_pretty_any, _JSON),
+    "pretty_text": (_indented(allow_nan=True, default=str), _TEXT),  # the contract prints Infinity there
+    "pretty_any": (_indented(allow_nan=False, default=str), _JSON),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from io import BytesIO
 from typing import IO, Any, NoReturn
 
@@ -28,6 +29,11 @@ class ContractParser(FlaskParser):
         **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
         "optional_json": RAISE,
     }
+
+    def _get_schema(self, argmap: Any, req: Request) -> Schema:
+        if isinstance(argmap, type) and issubclass(argmap, Schema):
+            return _schema(argmap)
+        return super()._get_schema(argmap, req)
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         """Return the query with every scalar as its last occurrence."""
@@ -75,6 +81,12 @@ class ContractParser(FlaskParser):
                 return {}  # it ends too early: for the contract, no file has come
             raise Detail(400, "Invalid multipart data.") from None
         return {key: values[-1] for key, values in files.lists()}
+
+
+@cache
+def _schema(schema: type[Schema]) -> Schema:
+    """The one instance of a schema: making one copies its fields, and reading with it changes nothing in it."""
+    return schema()
 
 
 def whole_body(req: Request) -> bytes:

@@ -6,6 +6,38 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
+class Configuration(Protocol):
+    """The engine's settings: an attribute for each key."""
+
+    @property
+    def _config_definitions(self) -> Mapping[str, Mapping[str, Any]]:
+        """Key -> `type`, `default` and `env_converter`; where it is absent, the keys are LMCache's."""
+
+    @property
+    def extra_config(self) -> Mapping[str, Any] | None:
+        """Settings of further parts, ours among them."""
+
+
+class Metadata(Protocol):
+    """What the engine says about its model and its place among the workers."""
+
+    @property
+    def role(self) -> str | None:
+        """Return `worker` or `scheduler`."""
+
+    @property
+    def worker_id(self) -> int:
+        """Return the number of the worker, from 0."""
+
+
+class Connector(Protocol):
+    """What moves KV between the cache and the model."""
+
+    @property
+    def kvcaches(self) -> Sequence[Any] | None:
+        """The layers' caches, whose `device` tells where they lie; None before they are known."""
+
+
 class StorageManager(Protocol):
     """The backends of an engine, in search order."""
 
@@ -44,10 +76,19 @@ class Mask(Protocol):
 class Engine(Protocol):
     """The cache engine of a worker."""
 
-    config: Any
-    metadata: Any
-    gpu_connector: Any
     kvcache_check_log_enabled: bool
+
+    @property
+    def config(self) -> Configuration:
+        """The settings."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """The facts about this worker."""
+
+    @property
+    def gpu_connector(self) -> Connector | None:
+        """What moves KV; None where nothing does."""
 
     @property
     def storage_manager(self) -> StorageManager | None:
@@ -78,8 +119,13 @@ class Engine(Protocol):
 class Manager(Protocol):
     """Whoever embeds the service: LMCache's manager, ours, or somebody else's."""
 
-    config: Any
-    lmcache_engine_metadata: Any
+    @property
+    def config(self) -> Configuration:
+        """The engine's settings."""
+
+    @property
+    def lmcache_engine_metadata(self) -> Metadata | None:
+        """The facts about this process's engine."""
 
     @property
     def lmcache_engine(self) -> Engine | None:

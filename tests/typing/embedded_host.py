@@ -1,0 +1,28 @@
+"""The embedded engine has the whole host surface: mypy compares each class with its protocol."""
+
+from lmcache_admin import engine
+from lmcache_admin.host import protocols
+
+
+def manager(part: engine.Manager) -> protocols.Manager:
+    return part
+
+
+def cache(part: engine.Engine) -> protocols.Engine:
+    return part
+
+
+def storage(part: engine.StorageManager) -> protocols.StorageManager:
+    return part
+
+
+def configuration(part: engine.Configuration) -> protocols.Configuration:
+    return part
+
+
+def metadata(part: engine.Manager) -> protocols.Metadata:
+    return part.lmcache_engine_metadata
+
+
+def connector(part: engine.Engine) -> protocols.Connector:
+    return part.gpu_connector

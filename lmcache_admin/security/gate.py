@@ -11,7 +11,7 @@ from flask import Request, Response, request
 
 from lmcache_admin.declaration import ROLES, Declaration
 from lmcache_admin.error_handlers import declaration_of
-from lmcache_admin.errors import Failure, Forbidden
+from lmcache_admin.errors import Failure, Forbidden, Invalid
 from lmcache_admin.long_work import CONCLUDE
 from lmcache_admin.metrics_listener import OPEN
 from lmcache_admin.security.callers import Caller, local_caller, over_unix_socket
@@ -31,6 +31,8 @@ _ANY_HOST = frozenset(("/healthz", "/readyz"))
 #: What the gate keeps of a request, in its WSGI environment: when it began, who asks, what concludes its audit entry.
 _STARTED = "lmcache_admin.started"
 _ACTOR = "lmcache_admin.actor"
+#: Most parameters in a query; each one costs, and who sends more means none of them.
+MAX_PARAMETERS = 1000
 #: What every answer has.
 ANSWER_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -78,10 +80,12 @@ class Gate:
 
         Raises:
             Forbidden: A check failed; `message` says which.
+            Invalid: The query has too many parameters.
             Failure: 404, the feature is switched off.
         """
         asked = _asked()
         started = asked.environ[_STARTED] = time.monotonic()
+        _refuse_many_parameters(asked.environ.get("QUERY_STRING", ""))
         declaration = declaration_of(asked)
         changes = _changes(asked, declaration)
         if asked.url_rule is not None and declaration.switch and not getattr(self._settings, declaration.switch):
@@ -161,6 +165,12 @@ def _asked() -> Request:
     """The request itself: each access through Flask's proxy looks it up anew."""
     asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # werkzeug's proxy
     return asked
+
+
+def _refuse_many_parameters(query: str) -> None:
+    count = query.count("&") + 1
+    if count > MAX_PARAMETERS:
+        raise Invalid("Too many parameters", f"{count} parameters were given, at most {MAX_PARAMETERS} are allowed")
 
 
 def _changes(asked: Request, declaration: Declaration) -> bool:

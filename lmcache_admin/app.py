@@ -129,6 +129,7 @@ def create_app(
     audit, redactor = Audit(), Redactor()
     health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
     requests = RequestCounts()
+    jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"])
     app = AdminApplication(manager)
     openapi = OpenApi(app)
     service = Service(
@@ -141,10 +142,10 @@ def create_app(
         redactor=redactor,
         health=health,
         background=Background(),
-        jobs=Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"]),
+        jobs=jobs,
         loader=BlueprintLoader(settings.blueprint_paths, kind, openapi.check),
         scrape=Scrape(),
-        metrics=ServiceMetrics(name, requests, health.report, lambda: _embedded_figures(manager)),
+        metrics=ServiceMetrics(name, requests, health.report, lambda: _embedded_figures(manager), jobs.counts),
         openapi=openapi,
         definitions=Configuration._config_definitions,
     )

@@ -96,6 +96,12 @@ class Jobs:
             self._forget_old()
             return [entry.job for entry in reversed(self._entries.values())]
 
+    def counts(self) -> dict[str, int]:
+        """Jobs that have not ended by state; `late` are those among the running that have outlived the deadline."""
+        with self._lock:
+            late = sum(self._is_late(entry.job) for entry in self._running.values())
+            return {"queued": len(self._queue), "running": len(self._running), "late": late}
+
     def cancel(self, job: Job) -> None:
         """End a waiting job now, a running one at its next safe point."""
         job.cancel()

@@ -77,6 +77,7 @@ class ServiceMetrics:
         requests: Its request counts.
         health: Returns the report of `/readyz`.
         backends: Returns backend name -> figures, where the host tells any; must not block.
+        jobs: Returns state -> number of jobs that have not ended.
     """
 
     def __init__(
@@ -85,11 +86,13 @@ class ServiceMetrics:
         requests: RequestCounts,
         health: Callable[[], Mapping[str, Any]],
         backends: Callable[[], Mapping[str, Mapping[str, float]]],
+        jobs: Callable[[], Mapping[str, int]],
     ) -> None:
         self._server = server
         self._requests = requests
         self._health = health
         self._backends = backends
+        self._jobs = jobs
         #: Returns lane name -> counters; set when a server with lanes serves this application.
         self.lanes: Callable[[], Mapping[str, LaneCounters]] | None = None
 
@@ -98,6 +101,7 @@ class ServiceMetrics:
         yield from self._requests.families(self._server)
         yield from self._readiness()
         yield from self._cache()
+        yield from self._long_work()
         if self.lanes is not None:
             yield from self._lane_families(self.lanes())
 
@@ -125,6 +129,14 @@ class ServiceMetrics:
             for backend, figures in backends.items():
                 family.add_metric([self._server, backend], figures[figure])
             yield family
+
+    def _long_work(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "lmcache_admin_jobs", "Jobs that wait or run; late: past the deadline.", labels=["server", "state"]
+        )
+        for state, count in self._jobs().items():
+            family.add_metric([self._server, state], count)
+        yield family
 
     def _lane_families(self, lanes: Mapping[str, LaneCounters]) -> Iterator[Metric]:
         for table, kind in ((LANE_GAUGES, GaugeMetricFamily), (LANE_COUNTERS, CounterMetricFamily)):

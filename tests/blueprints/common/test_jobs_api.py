@@ -270,3 +270,16 @@ def test_stop_cancels_what_runs_and_the_waiting_request_is_answered(slow, eventu
     stopping.join()
     waiting.join()
     assert answers[0].status == 409
+
+
+def test_metrics_count_jobs_that_have_not_ended(slow, eventually):
+    running, _ = slow(deadlines={"job": 0.1})
+    for _ in range(3):
+        begin(running)
+
+    def shown():
+        lines = running.get("/metrics").text.splitlines()
+        found = {line.split('"')[3]: line for line in lines if "lmcache_admin_jobs{" in line}
+        return {state: float(line.rpartition(" ")[2]) for state, line in found.items()}
+
+    eventually(lambda: shown() == {"queued": 1, "running": 2, "late": 2})

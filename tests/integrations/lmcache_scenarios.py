@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import inspect
 import json
 import os
 import socket
@@ -16,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from lmcache_surface import lacking, protocols_of
 
 from lmcache_admin.engine import Configuration, Manager
 from lmcache_admin.integrations import vllm as plugin
@@ -160,48 +161,34 @@ def thread_facts() -> dict[str, Any]:
     return facts
 
 
-def surface_facts() -> dict[str, list[str]]:
-    """Each method of our protocols that LMCache's class lacks, or whose parameters cannot take our call."""
+def surface_facts(folder: Path) -> dict[str, Any]:
+    """What each part of a live engine lacks of its protocol, and which protocols have no part here."""
+    import torch
     from lmcache.v1.cache_controller.utils import RegistryTree
-    from lmcache.v1.cache_engine import LMCacheEngine
-    from lmcache.v1.manager import LMCacheManager
+    from lmcache.v1.lookup_client.chunk_statistics_lookup_client import ChunkStatisticsLookupClient
     from lmcache.v1.periodic_thread import PeriodicThreadRegistry
-    from lmcache.v1.storage_backend.storage_manager import StorageManager
 
     from lmcache_admin.host import protocols
 
-    real = {
-        "StorageManager": StorageManager,
-        "Engine": LMCacheEngine,
-        "Manager": LMCacheManager,
-        "Registry": RegistryTree,
-        "PeriodicThreads": PeriodicThreadRegistry,
-    }
-    return {name: list(_missing(getattr(protocols, name), owner)) for name, owner in real.items()}
-
-
-def _missing(protocol: type, owner: type) -> Iterator[str]:
-    members = {**dict.fromkeys(inspect.get_annotations(protocol)), **vars(protocol)}
-    for name, member in members.items():
-        if name.startswith("_"):
-            continue
-        theirs = getattr(owner, name, None)
-        if theirs is None and f"self.{name}" not in inspect.getsource(owner.__init__):
-            yield name
-        elif callable(member) and callable(theirs):
-            yield from (f"{name}({p})" for p in _refused(inspect.signature(member), inspect.signature(theirs)))
-
-
-def _refused(ours: inspect.Signature, theirs: inspect.Signature) -> Iterator[str]:
-    """Parameters of our call that the real method does not take: by name, or by place where ours has `/`."""
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in theirs.parameters.values())
-    by_place = len(theirs.parameters)
-    for place, parameter in enumerate(ours.parameters.values()):
-        if parameter.kind is parameter.POSITIONAL_ONLY and place >= by_place:
-            yield parameter.name
-        named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        if named and parameter.name not in theirs.parameters and not open_ended:
-            yield parameter.name
+    known = protocols_of(protocols)
+    with engine(folder, internal_api_server_enabled=False) as manager:
+        cache = manager.lmcache_engine
+        live = {
+            "Manager": manager,
+            "LookupManager": manager,
+            "StatisticsClient": ChunkStatisticsLookupClient(None, manager.config),
+            "Engine": cache,
+            "StorageManager": cache.storage_manager,
+            "Configuration": manager.config,
+            "Metadata": manager.lmcache_engine_metadata,
+            "Connector": cache.gpu_connector,
+            "Mask": torch.ones(1, dtype=torch.bool),
+            "Registry": RegistryTree(),
+            "PeriodicThreads": PeriodicThreadRegistry.get_instance(),
+        }
+        found = {name: lacking(known[name], part) for name, part in live.items()}
+    compared = {name: faults for name, faults in found.items() if faults}
+    return {"lacking": compared, "not compared": sorted(known.keys() - found.keys())}
 
 
 def address_facts(folder: Path) -> dict[str, Any]:
@@ -240,7 +227,7 @@ if __name__ == "__main__":
         "addresses": address_facts(root),
         "probes": probe_facts(root),
         "threads": thread_facts(),
-        "surface": surface_facts(),
+        "surface": surface_facts(root),
     }
     with os.fdopen(out, "w") as stream:
         json.dump(facts, stream)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, cast
 
 from lmcache_admin.declaration import Declaration
 
@@ -65,6 +65,17 @@ class Unavailable(Failure):
         return {"error": error} if self.message is None else {"error": error, "message": self.message}
 
 
+class Conflict(Failure):
+    """409: what is asked for would break what is there; nothing was changed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(409, {"error": "Conflict", "message": message})
+        self.text = message
+
+    def answer(self, declaration: Declaration, path: str) -> Mapping[str, Any] | str:
+        return {"error": f"Failed to {declaration.operation}", "message": self.text}
+
+
 class NotOffered(Failure):
     """501: the host has no such method or attribute.
 
@@ -123,3 +134,11 @@ def expect_count(answer: object, call: str, what: str) -> int:
     if isinstance(answer, bool) or expect(int, answer, call, what) < 0:
         raise BadAnswer(call, answer, what)
     return expect(int, answer, call, what)
+
+
+def expect_names(answer: object, call: str) -> list[str]:
+    """Return the names that a call on the host answered, in its order."""
+    fits = isinstance(answer, (list, tuple, set, frozenset, Mapping))
+    if not fits or not all(isinstance(name, str) for name in cast("Iterable[object]", answer)):
+        raise BadAnswer(call, answer, "names")
+    return list(cast("Iterable[str]", answer))

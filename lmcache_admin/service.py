@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Service:
         definitions: Keys of an LMCache configuration, for a host whose configuration does not define its own.
         routes: What is served; set when all blueprints are registered.
         controller: An attached controller manager, or None.
+        lookup_changes: Held by whoever changes lookup client or server: hosts expect one change at a time.
     """
 
     settings: Settings
@@ -59,3 +61,4 @@ class Service:
     definitions: Mapping[str, Mapping[str, Any]]
     routes: RouteTable | None = None
     controller: Any = None
+    lookup_changes: threading.Lock = field(default_factory=threading.Lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +13,7 @@ from lmcache_admin.errors import Detail, Unavailable
 from lmcache_admin.parsing import whole_body
 
 if TYPE_CHECKING:
-    from lmcache_admin.host.protocols import Engine, Manager, Registry, Runtime, StorageManager
+    from lmcache_admin.host.protocols import Engine, LookupManager, Manager, Registry, Runtime, StorageManager
     from lmcache_admin.job_runner import Jobs
     from lmcache_admin.service import Service
 
@@ -25,6 +26,9 @@ __all__ = [
     "current_definitions",
     "current_engine",
     "current_jobs",
+    "current_lookup_changes",
+    "current_lookup_client",
+    "current_lookup_manager",
     "current_manager",
     "current_openapi",
     "current_registry",
@@ -123,6 +127,35 @@ def _engine() -> Engine:
     if not engine:
         raise Unavailable
     return cast("Engine", engine)
+
+
+def current_lookup_manager() -> LookupManager:
+    """The manager as the owner of lookup client and server.
+
+    Raises:
+        Unavailable: This process has none.
+    """
+    manager = current_service().manager
+    if manager is None:
+        raise Unavailable(None)
+    return cast("LookupManager", manager)
+
+
+def current_lookup_changes() -> threading.Lock:
+    """Held by whoever changes lookup client or server."""
+    return current_service().lookup_changes
+
+
+def current_lookup_client() -> Any:
+    """The lookup client.
+
+    Raises:
+        Unavailable: This process has none.
+    """
+    client = getattr(current_service().manager, "lookup_client", None)
+    if not client:
+        raise Unavailable("Lookup client not configured.")
+    return client
 
 
 def current_registry() -> Registry:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from lmcache_admin._version import __version__
-from lmcache_admin.host.protocols import Manager, PeriodicThreads
+from lmcache_admin.host.protocols import LookupManager, Manager, PeriodicThreads, StorageManager
 
 #: What a probe answers: (status, message); status is ok, failed or skipped.
 Outcome = tuple[str, str]
@@ -26,6 +26,26 @@ class PlainRuntime:
 
     def reset_metrics(self) -> None:
         """Do nothing: there is no metrics logger to reset."""
+
+    def allocator(self, storage: StorageManager) -> str | None:
+        """Return the first backend of the allocator's class."""
+        allocator = getattr(storage, "allocator_backend", None)
+        if allocator is None:
+            return None
+        kind = type(allocator).__name__
+        return next((name for name, found in storage.list_backends().items() if found == kind), None)
+
+    def create_backends(self, storage: StorageManager) -> Mapping[str, str]:
+        """Let the storage manager do it, and put new ones where it will."""
+        return storage.create_backends()
+
+    def recreate_backend(self, storage: StorageManager, name: str) -> Mapping[str, str]:
+        """Let the storage manager do it, and put the new one where it will."""
+        return storage.recreate_backend(name)
+
+    def describe_lookup(self, manager: LookupManager, side: str) -> Mapping[str, Any] | None:
+        """Return None: the host has to be asked."""
+        return None
 
     def probes(self, manager: Manager) -> Mapping[str, Callable[[], Outcome]]:
         """Return a probe per backend if the engine's storage offers `probe_backend`, else of `is_healthy`."""

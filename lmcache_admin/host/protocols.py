@@ -139,6 +139,47 @@ class Manager(Protocol):
         """Describe the inference engine."""
 
 
+class LookupManager(Protocol):
+    """A manager as the owner of a lookup client (scheduler) or a lookup server (worker)."""
+
+    def get_lookup_info(self) -> Mapping[str, str]:
+        """Return the class of `client` and of `server`, wrappers outside; the text `None` for none."""
+
+    def close_lookup_client(self) -> Mapping[str, str]:
+        """Close the client; return as `old` what it was."""
+
+    def close_lookup_server(self) -> Mapping[str, str]:
+        """Close the server; return as `old` what it was."""
+
+    def create_lookup_client(self, dryrun: bool = False) -> Mapping[str, Any]:
+        """Make a client, or only tell which (then with `dryrun`); return it as `new`, or an `error`."""
+
+    def create_lookup_server(self, dryrun: bool = False) -> Mapping[str, Any]:
+        """Make a server, or only tell which (then with `dryrun`); return it as `new`, or an `error`."""
+
+    def recreate_lookup_client(self) -> Mapping[str, Any]:
+        """Close and make a client; return `old` and `new`, or an `error`."""
+
+    def recreate_lookup_server(self) -> Mapping[str, Any]:
+        """Close and make a server; return `old` and `new`, or an `error`."""
+
+
+class StatisticsClient(Protocol):
+    """A lookup client that keeps statistics of chunks."""
+
+    def start_statistics(self) -> None:
+        """Begin to count."""
+
+    def stop_statistics(self) -> None:
+        """Count no more; the figures stay."""
+
+    def reset_statistics(self) -> None:
+        """Set the figures back."""
+
+    def get_statistics(self) -> Mapping[str, Any]:
+        """Return the figures; may wait for what has not been counted yet."""
+
+
 class Registry(Protocol):
     """The controller's tree of instances and workers."""
 
@@ -178,6 +219,18 @@ class Runtime(Protocol):
 
     def reset_metrics(self) -> None:
         """Set the host's counters and histograms back."""
+
+    def allocator(self, storage: StorageManager) -> str | None:
+        """Return the name of the backend that allocates the memory of the others; None where nobody says."""
+
+    def create_backends(self, storage: StorageManager) -> Mapping[str, str]:
+        """Create what is missing, each in its place of the search order; return what is new."""
+
+    def recreate_backend(self, storage: StorageManager, name: str) -> Mapping[str, str]:
+        """Close and create a backend, in its place of the search order; return what is new."""
+
+    def describe_lookup(self, manager: LookupManager, side: str) -> Mapping[str, Any] | None:
+        """Return what a dry run of creating the lookup `client` or `server` answers; None: only the host knows."""
 
     def probes(self, manager: Manager) -> Mapping[str, Any]:
         """Return check name -> a call that probes that part of the data path and returns (status, message)."""

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from lmcache_admin.host.plain import Outcome, PlainRuntime
-from lmcache_admin.host.protocols import Manager, PeriodicThreads
+from lmcache_admin.host.protocols import LookupManager, Manager, PeriodicThreads, StorageManager
+from lmcache_admin.integrations import lmcache_backends as backends
+from lmcache_admin.integrations.lmcache_lookup import describe_lookup
 
 __all__ = ["LMCacheRuntime"]
 
@@ -53,6 +55,24 @@ class LMCacheRuntime(PlainRuntime):
         for name in storage.get_all_backend_names():
             probes[name] = partial(_probe_backend, engine, storage, name)
         return probes
+
+    def allocator(self, storage: StorageManager) -> str | None:
+        """Return the backend that allocates, told by identity where the storage manager is LMCache's."""
+        return backends.allocator(storage) if backends.is_lmcache(storage) else super().allocator(storage)
+
+    def create_backends(self, storage: StorageManager) -> Mapping[str, str]:
+        """Create what is missing, in LMCache's own search order."""
+        return backends.create(storage) if backends.is_lmcache(storage) else super().create_backends(storage)
+
+    def recreate_backend(self, storage: StorageManager, name: str) -> Mapping[str, str]:
+        """Close and create a backend, in its place of LMCache's search order."""
+        if not backends.is_lmcache(storage):
+            return super().recreate_backend(storage, name)
+        return backends.recreate(storage, name)
+
+    def describe_lookup(self, manager: LookupManager, side: str) -> Mapping[str, Any] | None:
+        """Return what LMCache would make, without making it."""
+        return describe_lookup(manager, side)
 
 
 class _Registry:

@@ -1,0 +1,91 @@
+"""Listing, closing and creating backends at run time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmcache_admin.errors import BadAnswer, Conflict, Failure, expect, expect_names
+from lmcache_admin.host.protocols import Runtime, StorageManager
+from lmcache_admin.jobs import Job
+
+
+def classes(storage: StorageManager) -> dict[str, str]:
+    """Return name -> class name, in search order."""
+    return _classes(storage.list_backends(), "list_backends()")
+
+
+def create(runtime: Runtime, storage: StorageManager) -> dict[str, Any]:
+    """Create what the configuration names and is missing."""
+    created = _classes(runtime.create_backends(storage), "create_backends()")
+    return _created("created", created, storage)
+
+
+def close(runtime: Runtime, storage: StorageManager, name: str) -> dict[str, Any]:
+    """Close a backend and take it out.
+
+    Raises:
+        Failure: 404, there is none of that name.
+        Conflict: Every store and retrieve needs it.
+    """
+    _present(storage, name)
+    if name == runtime.allocator(storage):
+        raise Conflict(
+            f"{name} allocates the memory of every store and retrieve, so it stays. PUT /bypass/add leaves it out, "
+            f"POST /backends/{name}/recreate creates it again."
+        )
+    if not expect(bool, storage.close_backend(name), "close_backend()", "true or false"):
+        raise _not_found(storage, name)
+    return {"status": "success", "message": f"Backend {name} closed", "backends": classes(storage)}
+
+
+def recreate(runtime: Runtime, storage: StorageManager, name: str, job: Job) -> dict[str, Any]:
+    """Close a backend and create it again; other missing ones are created too.
+
+    Args:
+        runtime, storage: Of the host.
+        name: The backend's name.
+        job: Whose last safe point is before the backend is closed.
+
+    Raises:
+        Failure: 404, there is none of that name.
+        RuntimeError: It was closed, and could not be created.
+    """
+    _present(storage, name)
+    job.checkpoint()
+    try:
+        answer = runtime.recreate_backend(storage, name)
+    except Exception as error:
+        if name in classes(storage):
+            raise
+        gone = f"{name} is closed, and creating it failed: {error}. POST /backends tries that again."
+        raise RuntimeError(gone) from error
+    return _created("recreated", _classes(answer, "recreate_backend()"), storage)
+
+
+def _created(key: str, created: dict[str, str], storage: StorageManager) -> dict[str, Any]:
+    body: dict[str, Any] = {"status": "success", key: created, "backends": classes(storage)}
+    bypassed = sorted(created.keys() & _bypassed(storage))
+    return {**body, "bypassed": bypassed} if bypassed else body
+
+
+def _bypassed(storage: StorageManager) -> set[str]:
+    """Names of bypassed backends; a bypass outlives its backend, and then holds for the next one of that name."""
+    ask = getattr(storage, "get_bypassed_backends", None)
+    return set() if ask is None else set(expect_names(ask(), "get_bypassed_backends()"))
+
+
+def _present(storage: StorageManager, name: str) -> None:
+    if name not in classes(storage):
+        raise _not_found(storage, name)
+
+
+def _not_found(storage: StorageManager, name: str) -> Failure:
+    body = {"status": "not_found", "message": f"Backend {name} not found", "backends": classes(storage)}
+    return Failure(404, body)
+
+
+def _classes(answer: object, call: str) -> dict[str, str]:
+    found = expect(dict, answer, call, "names and classes of backends")
+    if not all(isinstance(text, str) for pair in found.items() for text in pair):
+        raise BadAnswer(call, answer, "names and classes of backends")
+    return found

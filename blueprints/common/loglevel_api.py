@@ -23,3 +23,10 @@ def get_log_level(query: dict[str, str]) -> Any:
     if name:
         return loglevel.describe(name)
     return loglevel.NOTHING if level else loglevel.describe_all()
+
+
+@blueprint.post("/loglevel", operation="set log level", role="operator", lane="change")
+@blueprint.arguments(LogLevelQuery, location="query")
+def set_log_level(query: dict[str, str]) -> str:
+    """Set the level of a logger and of its own handlers."""
+    return loglevel.change(query["logger_name"], query["level"])

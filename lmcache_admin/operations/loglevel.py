@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from lmcache_admin.content import Content
-from lmcache_admin.errors import Failure
+from lmcache_admin.errors import Failure, Invalid
 
 #: What the contract answers to a level without a logger.
 NOTHING = Content(b"null", "application/json")
@@ -26,6 +26,19 @@ def describe(name: str) -> str:
     logger = logging.root if name == "root" else logging.root.manager.loggerDict.get(name)
     level = logger.level if isinstance(logger, logging.Logger) else logging.NOTSET
     return f"{name}: {logging.getLevelName(level)}"
+
+
+def change(name: str, level: str) -> str:
+    """Set the level of a logger and of each of its own handlers, as `set_level` does.
+
+    Raises:
+        Invalid: No name, or a word that is no level.
+    """
+    if not name:
+        raise Invalid("Missing parameter", "logger_name is required; root is the root logger")
+    if level.upper() not in _LEVELS:
+        raise Invalid("Invalid log level", f"{level!r} is no level; allowed: {', '.join(_LEVELS)}")
+    return set_level(name, level)
 
 
 def set_level(name: str, level: str) -> str:

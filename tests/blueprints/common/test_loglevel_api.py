@@ -1,4 +1,4 @@
-"""GET /loglevel: list, read and set the levels of loggers."""
+"""GET and POST /loglevel: list, read and set the levels of loggers."""
 
 import logging
 
@@ -123,3 +123,29 @@ def test_line_break_in_a_name_comes_back_and_starts_no_line_of_our_log(service, 
     assert answer.text == "Invalid log level: nope"
     assert service.get("/loglevel?logger_name=a%0AFORGED").text == "a\nFORGED: NOTSET"
     assert not any("\n" in record.getMessage() for record in caplog.records if record.name.startswith("lmcache_admin"))
+
+
+def test_post_sets_the_level_of_a_logger_and_of_its_handlers(service, name):
+    logger, handler = logging.getLogger(name), logging.StreamHandler()
+    logger.addHandler(handler)
+    answer = service.post(f"/loglevel?logger_name={name}&level=debug")
+    assert (answer.status, answer.type) == (200, TEXT)
+    assert answer.text == f"Set {name} level to DEBUG (including all handlers)"
+    assert (logger.level, handler.level) == (logging.DEBUG, logging.DEBUG)
+
+
+@pytest.mark.parametrize("query", ["level=DEBUG", "logger_name=&level=DEBUG", ""])
+def test_post_without_a_logger_is_400_and_sets_nothing(service, query):
+    before = logging.root.level
+    answer = service.post(f"/loglevel?{query}")
+    assert (answer.status, answer.json()["error"]) == (400, "Missing parameter")
+    assert logging.root.level == before
+
+
+@pytest.mark.parametrize("level", ["", "10", "nope", "BASIC_FORMAT", "_STYLES"])
+def test_post_of_what_is_no_level_is_400_with_those_that_are(service, name, level):
+    logging.getLogger(name).setLevel(logging.ERROR)
+    answer = service.post(f"/loglevel?logger_name={name}&level={level}")
+    assert (answer.status, answer.json()["error"]) == (400, "Invalid log level")
+    assert "CRITICAL, FATAL, ERROR, WARNING" in answer.json()["message"]
+    assert logging.getLogger(name).level == logging.ERROR

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 from yaml.constructor import SafeConstructor
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import MappingNode, Node, SequenceNode
 
+from lmcache_admin.limited_yaml import MAX_BYTES, MAX_DEPTH, MAX_NODES, Unfit, compose_map, construct, decode
 from lmcache_admin.settings import settings_keys
 from lmcache_admin.settings_error import SettingsError
 from lmcache_admin.settings_keys import Key
@@ -19,13 +20,7 @@ from lmcache_admin.settings_values import NotAllowed
 
 __all__ = ["load_settings_file"]
 
-MAX_BYTES = 1024 * 1024
-MAX_NODES = 10_000
-MAX_DEPTH = 32
-MAX_DIGITS = 64
-
 _ALLOWED = f"a YAML map of settings, at most {MAX_BYTES // 1024} KiB, {MAX_NODES} nodes and {MAX_DEPTH} levels deep"
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it
 _UNMISTAKABLE = {
     "tag:yaml.org,2002:bool": re.compile(r"true|false", re.IGNORECASE),
     "tag:yaml.org,2002:int": re.compile(r"[+-]?(0|[1-9][0-9]*)"),
@@ -33,11 +28,6 @@ _UNMISTAKABLE = {
     "tag:yaml.org,2002:null": re.compile(r".*"),
     "tag:yaml.org,2002:str": re.compile(r".*", re.DOTALL),
 }
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-
-
-class _Unfit(Exception):
-    """Why the file is not what is allowed."""
 
 
 def load_settings_file(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -51,79 +41,23 @@ def load_settings_file(path: str | os.PathLike[str]) -> dict[str, Any]:
             value as something else than it says (`22:22` is 1342, `no` is false, `010` is 8).
     """
     try:
-        text = _text(Path(path))
-        _check_size(text)
-        node = yaml.compose(text, Loader=_Loader)
-        if node is None or node.tag == "tag:yaml.org,2002:null":
-            return {}
-        _check_nodes(node)
-        _check_top(node)
-        values = SafeConstructor().construct_document(node)
-    except _Unfit as error:
+        node = compose_map(_text(Path(path)))
+        values = construct(node)
+    except Unfit as error:
         raise SettingsError("settings file", str(path), _ALLOWED, reason=str(error)) from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise SettingsError("settings file", str(path), _ALLOWED, reason=_reason(error)) from None
-    for key, value in _ours(node):
+    for key, value in _ours(node) if node is not None else ():
         _check_notation(key, value)
-    return dict(values)
+    return values
 
 
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return decode(file.read(MAX_BYTES + 1))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise _Unfit(getattr(error, "strerror", None) or str(error)) from None
-    if len(data) > MAX_BYTES:
-        raise _Unfit(f"it is larger than {MAX_BYTES // 1024} KiB")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _Unfit(f"byte {error.start} is not UTF-8") from None
-
-
-def _check_size(text: str) -> None:
-    """Count while parsing, so that a file that is too large or too deep costs little."""
-    nodes = depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
-            raise _Unfit(f"{_line(event)}: aliases (*name) are not allowed")
-        if isinstance(event, yaml.NodeEvent):
-            nodes += 1
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if nodes > MAX_NODES:
-            raise _Unfit(f"it has more than {MAX_NODES} nodes")
-        if depth > MAX_DEPTH:
-            raise _Unfit(f"{_line(event)}: it is more than {MAX_DEPTH} levels deep")
-
-
-def _check_nodes(node: Node) -> None:
-    """Refuse endless numbers, and a key that stands twice in one map (YAML would keep the last, silently)."""
-    if isinstance(node, MappingNode):
-        seen: set[tuple[str, str]] = set()
-        for name, value in node.value:
-            if isinstance(name, ScalarNode):
-                if (name.tag, name.value) in seen:
-                    raise _Unfit(f"{_line(name)}: the key {name.value!r} stands twice")
-                seen.add((name.tag, name.value))
-            _check_nodes(name)
-            _check_nodes(value)
-    elif isinstance(node, SequenceNode):
-        for item in node.value:
-            _check_nodes(item)
-    elif node.tag in _NUMBERS and len(node.value) > MAX_DIGITS:
-        raise _Unfit(f"{_line(node)}: a number has {len(node.value)} digits")
-
-
-def _check_top(node: Node) -> None:
-    if not isinstance(node, MappingNode):
-        raise _Unfit("it holds a list" if isinstance(node, SequenceNode) else "it holds a single value")
-    for name, _ in node.value:
-        if name.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-            raise _Unfit(f"{_line(name)}: a key is no text")
+        raise Unfit(getattr(error, "strerror", None) or str(error)) from None
 
 
 def _ours(node: Node) -> Iterator[tuple[Key, Node]]:
@@ -188,7 +122,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     return str(error)
-
-
-def _line(place: Node | yaml.Event) -> str:
-    return f"line {place.start_mark.line + 1}" if place.start_mark is not None else "somewhere"

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from lmcache_surface import lacking, protocols_of
@@ -94,6 +95,30 @@ def plugin_facts() -> dict[str, Any]:
         "servers": [f"{server.__module__}.{server.__name__}" for server in names],
         "not imported": [name for name in ("fastapi", "uvicorn") if name not in sys.modules],
     }
+
+
+def vllm_facts() -> dict[str, Any]:
+    """What LMCache's factory for vLLM builds in a scheduler, by configuration and data-parallel rank."""
+    from lmcache.v1.config import LMCacheEngineConfig
+
+    factory = importlib.import_module(FACTORIES[1]).VllmServiceFactory
+    cases: dict[str, tuple[int, dict[str, Any]]] = {
+        "enabled": (0, {"internal_api_server_enabled": True}),
+        "not enabled": (0, {}),
+        "not replaced": (
+            0,
+            {"internal_api_server_enabled": True, "extra_config": {"internal_api_server_replace": False}},
+        ),
+        "rank 1": (1, {"internal_api_server_enabled": True}),
+    }
+    facts = {}
+    for name, (rank, values) in cases.items():
+        config = LMCacheEngineConfig.from_defaults(**{"internal_api_server_port_start": unused_port(), **values})
+        vllm = SimpleNamespace(parallel_config=SimpleNamespace(data_parallel_rank_local=rank))
+        manager = SimpleNamespace(config=config, lmcache_engine=None, lmcache_engine_metadata=None)
+        server = factory(config, vllm, "scheduler").maybe_create_internal_api_server(manager)
+        facts[name] = None if server is None else [type(server).__name__, server.enable]
+    return facts
 
 
 def probe_facts(folder: Path) -> dict[str, Any]:
@@ -224,6 +249,7 @@ if __name__ == "__main__":
     root = Path(sys.argv[1])
     facts = {
         "plugin": plugin_facts(),
+        "vllm": vllm_facts(),
         "addresses": address_facts(root),
         "probes": probe_facts(root),
         "threads": thread_facts(),

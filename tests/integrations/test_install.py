@@ -129,15 +129,49 @@ def test_the_plugin_does_nothing_where_lmcache_is_not_installed(tmp_path: Path) 
     assert run(tmp_path, source) == ["True False"]
 
 
-def test_vllm_finds_the_plugin_by_its_entry_point(lmcache: Path) -> None:
+@pytest.fixture
+def load_plugins() -> str:
+    """Source that loads the plugins as vLLM does: each of the group that `VLLM_PLUGINS` allows, then all are called.
+
+    vLLM does so once in a process; ours must bear a second time, for a process that is forked loads them again.
+    """
     try:
         distribution("lmcache-admin")
     except PackageNotFoundError:
         pytest.skip("a checkout that is not installed has no entry points")
-    source = (
+    return (
+        "import os\n"
         "from importlib.metadata import entry_points\n"
-        "found = [p for p in entry_points(group='vllm.general_plugins') if p.name == 'lmcache_admin']\n"
-        "for plugin in found: plugin.load()()\n"
+        "def load_general_plugins():\n"
+        "    allowed = os.environ.get('VLLM_PLUGINS')\n"
+        "    allowed = None if allowed is None else allowed.split(',')\n"
+        "    found = [p for p in entry_points(group='vllm.general_plugins') if p.name == 'lmcache_admin']\n"
+        "    for plugin in [p.load() for p in found if allowed is None or p.name in allowed]: plugin()\n"
+        "load_general_plugins()\n"
+        "load_general_plugins()\n"
     )
-    lines = run(lmcache, source + BUILT)
-    assert lines == [f"{OURS} {OURS} {OURS}"]
+
+
+def test_vllm_finds_the_plugin_by_its_entry_point(lmcache: Path, load_plugins: str) -> None:
+    assert run(lmcache, load_plugins + BUILT) == [f"{OURS} {OURS} {OURS}"]
+
+
+def test_vllm_leaves_the_plugin_out_where_it_is_told_so(lmcache: Path, load_plugins: str) -> None:
+    told = "import os\nos.environ['VLLM_PLUGINS'] = 'another'\n"
+    lines = run(lmcache, told + load_plugins + BUILT)
+    assert lines == ["LMCache imported its own", f"{THEIRS} {THEIRS} {THEIRS}"]
+
+
+def test_vllm_without_a_connector_of_lmcache_pays_one_finder(lmcache: Path, load_plugins: str) -> None:
+    asked = (
+        "import sys\n"
+        "heavy = ('lmcache', 'flask', 'waitress', 'marshmallow', 'numpy', 'yaml')\n"
+        "print(*(name for name in heavy if name in sys.modules))\n"
+        "print(sum(type(f).__module__ == 'lmcache_admin.integrations.lmcache' for f in sys.meta_path))\n"
+    )
+    assert run(lmcache, load_plugins + asked) == ["", "1"]
+
+
+def test_vllm_without_lmcache_is_left_as_it_was(tmp_path: Path, load_plugins: str) -> None:
+    absent = "import sys\nsys.modules['lmcache'] = None\nbefore = list(sys.meta_path)\n"
+    assert run(tmp_path, absent + load_plugins + "print(sys.meta_path == before)") == ["True"]

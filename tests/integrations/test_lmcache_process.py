@@ -112,6 +112,15 @@ def test_the_plugin_imports_nothing_and_makes_both_factories_build_ours(facts: d
     }
 
 
+def test_lmcaches_factory_for_vllm_builds_what_the_configuration_says(facts: dict[str, Any]) -> None:
+    assert facts["vllm"] == {
+        "enabled": ["LMCacheAPIServer", True],
+        "not enabled": ["LMCacheAPIServer", False],
+        "not replaced": ["InternalAPIServer", True],
+        "rank 1": None,  # vLLM's other data-parallel ranks have no server, LMCache decides that
+    }
+
+
 def test_probes_ask_the_engine_and_each_backend(facts: dict[str, Any]) -> None:
     well = facts["probes"]["well"]
     assert [well["engine"], well[CPU], well[DISK]] == [["ok", ""]] * 3
@@ -149,5 +158,5 @@ def test_lmcache_has_every_member_that_we_use_and_takes_our_calls(facts: dict[st
 
 
 def test_every_protocol_of_the_host_was_compared(facts: dict[str, Any]) -> None:
-    # Runtime is what our own integrations offer; LMCache has no such thing
-    assert facts["surface"]["not compared"] == ["Runtime"]
+    # our own integrations offer these; LMCache has no such things
+    assert set(facts["surface"]["not compared"]) <= {"ChunkSource", "Runtime"}

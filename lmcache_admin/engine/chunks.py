@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Reserved for a health probe's chunks, which are not counted and evict nothing.
 PROBE_MODEL = "lmcache-admin-probe"
+
+# What a request's setting with this prefix says is part of its chunks' keys. Source: LMCache 0.5.6.
+TAG = "lmcache.tag."
 
 # Names of element types in keys, with their size in bytes. Source: LMCache 0.5.6's own names.
 DTYPE_SIZES = {
@@ -137,3 +140,9 @@ def chunk_hashes(
         stop = min(start + chunk_size, end)
         chained = hash((chained, tuple(tokens[start:stop]), ()))
         yield start, stop, chained
+
+
+def tags_of(request_configs: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """The tags among a request's settings, in their order, as `ChunkKey.tags` has them."""
+    given = request_configs or {}
+    return tuple((name.removeprefix(TAG), str(value)) for name, value in given.items() if name.startswith(TAG))

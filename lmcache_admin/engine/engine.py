@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lmcache_admin.engine.arrays import Array, ArrayConnector, Slots
 from lmcache_admin.engine.backends.protocol import OnRemoved
-from lmcache_admin.engine.chunks import ChunkKey, chunk_hashes
+from lmcache_admin.engine.chunks import ChunkKey, chunk_hashes, tags_of
 from lmcache_admin.engine.configuration import Configuration
 from lmcache_admin.engine.metadata import Metadata
 from lmcache_admin.engine.storage import MEMORY, StorageManager
@@ -110,13 +110,35 @@ class Engine:
         reader.finish()
         return loaded
 
-    def lookup(self, tokens: Sequence[int] | Array, search_range: Sequence[str] | None = None) -> int:
-        """Tokens of the longest prefix whose chunks are stored in backends that take part."""
+    def lookup(
+        self,
+        tokens: Sequence[int] | Array | None = None,
+        search_range: Sequence[str] | None = None,
+        *,
+        hashes: Sequence[int] | None = None,
+        offsets: Sequence[int] = (),
+        request_configs: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Find the longest prefix whose chunks are stored in backends that take part.
+
+        Args:
+            tokens: Token ids.
+            search_range: Names of the backends to look into, None for those that are read.
+            hashes: In place of tokens: the chained hash of each chunk, as a scheduler has it.
+            offsets: With hashes: the tokens of each chunk.
+            request_configs: A request's settings; its tags are part of the keys.
+
+        Returns:
+            Tokens of that prefix.
+        """
         storage = self._storage()
         names = self._readable() if search_range is None else search_range
+        tags = tags_of(request_configs)
+        ids = _listed(() if tokens is None else tokens)
+        spans = self._spans(ids) if hashes is None else self._given(hashes, offsets)
         found = 0
-        for _, end, key in self._spans(_listed(tokens)):
-            if storage.contains(key, names) is None:
+        for _, end, key in spans:
+            if storage.contains(key._replace(tags=tags) if tags else key, names) is None:
                 break
             found = end
         return found
@@ -191,12 +213,19 @@ class Engine:
         return ids, caches, slots
 
     def _spans(self, tokens: Sequence[int]) -> Iterator[Span]:
+        unfull = bool(self.config.save_unfull_chunk)
+        for start, end, chained in chunk_hashes(tokens, self.metadata.chunk_size, partial=unfull):
+            yield start, end, self._key(chained)
+
+    def _given(self, hashes: Sequence[int], offsets: Sequence[int]) -> Iterator[Span]:
+        end = 0
+        for chained, tokens in zip(hashes, offsets, strict=True):
+            end += tokens
+            yield end - tokens, end, self._key(chained)
+
+    def _key(self, chained: int) -> ChunkKey:
         facts = self.metadata
-        dtype = self.gpu_connector.layout.dtype
-        for start, end, chained in chunk_hashes(
-            tokens, facts.chunk_size, partial=bool(self.config.save_unfull_chunk)
-        ):
-            yield start, end, ChunkKey(facts.model_name, facts.world_size, facts.worker_id, chained, dtype)
+        return ChunkKey(facts.model_name, facts.world_size, facts.worker_id, chained, self.gpu_connector.layout.dtype)
 
     def _readable(self) -> list[str] | None:
         return [MEMORY] if self._frozen else self.config.retrieve_locations

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from lmcache_admin.engine.errors import ConfigurationError
 from lmcache_admin.engine.keys import FORMER_NAMES, KEYS
 from lmcache_admin.engine.kinds import Kind
+from lmcache_admin.engine.lookup.place import lookup_folder
 from lmcache_admin.engine.shape import CacheShape
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "chunk_size": (lambda value: value >= 1, "a whole number of tokens from 1"),
     "max_local_cpu_size": _SIZE,
     "max_local_disk_size": _SIZE,
+    "lookup_timeout_ms": (lambda value: 1 <= value <= 600_000, "milliseconds from 1 to 600000"),
     "min_retrieve_tokens": (lambda value: value >= 0, "a whole number of tokens from 0"),
     "cache_policy": (lambda value: value.upper() in POLICIES, f"one of {', '.join(POLICIES)}"),
     "pre_caching_hash_algorithm": (lambda value: value == "builtin", "builtin"),
@@ -54,6 +56,10 @@ class Configuration:
     retrieve_locations: list[str] | None
     store_location: str | None
     lmcache_instance_id: str
+    lookup_timeout_ms: int
+    lookup_server_worker_ids: list[int] | None
+    external_lookup_client: str | None
+    hit_miss_ratio: float | None
     extra_config: dict[str, Any] | None
     save_unfull_chunk: bool
     cache_policy: str
@@ -86,6 +92,7 @@ class Configuration:
                 converted[name] = _converted(name, known[name])
         configuration = cls(converted)
         CacheShape.from_configuration(configuration)  # refuses bad keys of ours before anything starts
+        lookup_folder(configuration.extra_config)
         return configuration
 
     def get_extra_config_value(self, key: str, default: Any = None) -> Any:
@@ -96,6 +103,21 @@ class Configuration:
     def to_dict(self) -> dict[str, Any]:
         """Every key with its present value, in definition order."""
         return {name: getattr(self, name) for name in KINDS}
+
+
+def allowed_value(configuration: Configuration, key: str) -> Any:
+    """The value of a key of `LIMITS`, which may have been set to anything since the start; null is the default.
+
+    Raises:
+        ConfigurationError: This engine cannot work with it.
+    """
+    value = getattr(configuration, key)
+    holds, allowed = LIMITS[key]
+    if value is None:
+        return DEFAULTS[key]
+    if not holds(value):
+        raise ConfigurationError(key, value, allowed)
+    return value
 
 
 def _known(values: Mapping[str, object]) -> dict[str, object]:

@@ -16,6 +16,7 @@ class Metadata:
         kv_dtype: Element type of the KV caches as LMCache prints it, e.g. `torch.float16`.
         kv_shape: Layers, 2 (1 for MLA), tokens of a chunk, heads, head size.
         role: `worker` or `scheduler`.
+        engine_id: Name that scheduler and workers share; their lookup sockets are named after it.
     """
 
     model_name: str
@@ -35,7 +36,7 @@ class Metadata:
     kv_connector_extra_config: dict[str, Any] | None = None
 
     @classmethod
-    def describe(cls, shape: CacheShape, chunk_size: int, role: str, worker_id: int) -> Metadata:
+    def describe(cls, shape: CacheShape, chunk_size: int, role: str, worker_id: int, engine_id: str) -> Metadata:
         """Facts of an engine with KV caches of that shape."""
         planes, heads = (1, 1) if shape.mla else (2, shape.heads)
         return cls(
@@ -49,6 +50,7 @@ class Metadata:
             use_mla=shape.mla,
             role=role,
             chunk_size=chunk_size,
+            engine_id=engine_id,
         )
 
     def is_first_rank(self) -> bool:

@@ -10,6 +10,7 @@ from lmcache_admin.engine.chunks import PROBE_MODEL, Layout
 from lmcache_admin.engine.errors import ConfigurationError
 
 PREFIX = "embedded_engine_"
+OTHERS = ("embedded_engine_lookup_folder",)  # keys of ours that say nothing about the KV caches
 DTYPES = {
     "float16": "half",
     "bfloat16": "bfloat16",
@@ -61,7 +62,7 @@ class CacheShape:
             ConfigurationError: An unknown key with our prefix, or a value that cannot be.
         """
         extra = configuration.extra_config or {}
-        given = {key: value for key, value in extra.items() if str(key).startswith(PREFIX)}
+        given = {key: value for key, value in extra.items() if _is_shape(key)}
         for key, value in given.items():
             _check(key, value)
         return cls(**{key.removeprefix(PREFIX): value for key, value in given.items()})
@@ -87,6 +88,10 @@ class CacheShape:
 
 
 LARGEST = 2**20  # of each number: a slip of the keyboard should not ask for all memory
+
+
+def _is_shape(key: object) -> bool:
+    return str(key).startswith(PREFIX) and key not in OTHERS
 
 
 def _check(key: str, value: object) -> None:

@@ -84,16 +84,3 @@ def test_inference_info_is_json_and_the_version_a_text(make_manager: MakeManager
     assert manager.get_inference_version() == "embedded"
     info = manager.get_inference_info()
     assert json.loads(json.dumps(info))["cache_config"] == {"block_size": 16, "num_blocks": 64}
-
-
-@pytest.mark.parametrize("role", ["worker", "scheduler"])
-def test_there_is_no_lookup_part_and_each_answer_says_so(make_manager: MakeManager, role: str) -> None:
-    manager = make_manager(role=role)
-    assert (manager.lookup_client, manager.lookup_server) == (None, None)
-    assert manager.get_lookup_info() == {"client": "None", "server": "None"}
-    assert manager.close_lookup_client() == {"old": "None"}
-    assert manager.close_lookup_server() == {"old": "None"}
-    assert manager.recreate_lookup_client() == {"error": "lookup client not available"}
-    assert manager.recreate_lookup_server() == {"error": "lookup server not available"}
-    assert "no lookup client" in manager.create_lookup_client(dryrun=True)["error"]
-    assert "no lookup server" in manager.create_lookup_server()["error"]

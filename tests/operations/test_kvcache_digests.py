@@ -31,6 +31,10 @@ def digests(manager, slots, chunk_size, layerwise):
     return Check.of(manager, SlotList.parse(slots), chunk_size, layerwise).run(Job.detached())["chunk_checksums"]
 
 
+def md5(data):
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 def expected(array, slots, chunk_size, widen=False):
     """Slot by slot, element by element: as plain as can be."""
     size = array.shape[2 if array.ndim == 5 else 1]
@@ -41,13 +45,13 @@ def expected(array, slots, chunk_size, widen=False):
             for slot in slots[first : first + chunk_size]:
                 row = half[slot // size, slot % size]
                 data += (row.astype("<u4") << 16).tobytes() if widen else row.tobytes()
-        found.append(hashlib.md5(data).hexdigest())
+        found.append(md5(data))
     return found
 
 
 def combined(digests_by_name):
     columns = zip(*(digests_by_name[name] for name in sorted(digests_by_name)), strict=True)
-    return [hashlib.md5("".join(column).encode()).hexdigest() for column in columns]
+    return [md5("".join(column).encode()) for column in columns]
 
 
 @pytest.mark.parametrize("chunk_size", [1, 5, 1000])
@@ -100,9 +104,9 @@ def test_blocks_before_halves_are_read_as_lmcache_reads_them():
     array = made((6, 2, 8, 2, 4), "float16")
     flat = array.reshape(2, 48, 2, 4)
     data = b"".join(flat[half, slot].tobytes() for half in (0, 1) for slot in (3, 15))
-    assert digests(host({"a": array}), "3,15", 2, True) == {"a": [hashlib.md5(data).hexdigest()]}
+    assert digests(host({"a": array}), "3,15", 2, True) == {"a": [md5(data)]}
     turned = np.asfortranarray(array)
-    assert digests(host({"a": turned}), "3,15", 2, True) == {"a": [hashlib.md5(data).hexdigest()]}
+    assert digests(host({"a": turned}), "3,15", 2, True) == {"a": [md5(data)]}
 
 
 def torch_rand(seed, shape):
@@ -129,8 +133,8 @@ def test_pieces_make_the_same_digest_as_the_whole():
         wide = (flat[1][chosen].astype(np.uint32) << 16).tobytes()
         halves = flat[0][:, chosen].tobytes()
         found = digests(host(caches, "torch.bfloat16"), slots, 10_000, True)
-        assert found["b"] == [hashlib.md5(wide).hexdigest()]
-        assert found["a"] == [hashlib.md5(halves).hexdigest()]
+        assert found["b"] == [md5(wide)]
+        assert found["a"] == [md5(halves)]
 
 
 @pytest.mark.parametrize("cores", [1, 2, 7])
@@ -174,7 +178,7 @@ def test_what_is_no_array_is_an_error_alone():
 
 def test_without_a_readable_layer_the_digest_is_that_of_nothing():
     caches = {"a": np.empty((4, 8, 0), np.float16)}
-    assert digests(host(caches), "0,1", 1, False) == [hashlib.md5(b"").hexdigest()] * 2
+    assert digests(host(caches), "0,1", 1, False) == [md5(b"")] * 2
 
 
 def test_without_slots_there_are_no_digests():

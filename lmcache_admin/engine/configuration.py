@@ -53,6 +53,7 @@ class Configuration:
     local_disk: str | None
     max_local_disk_size: float
     remote_url: str | None
+    remote_serde: str | None
     retrieve_locations: list[str] | None
     store_location: str | None
     lmcache_instance_id: str
@@ -62,6 +63,7 @@ class Configuration:
     hit_miss_ratio: float | None
     extra_config: dict[str, Any] | None
     save_unfull_chunk: bool
+    blocking_timeout_secs: int
     cache_policy: str
 
     def __init__(self, values: Mapping[str, object] | None = None) -> None:

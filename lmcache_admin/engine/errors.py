@@ -32,6 +32,10 @@ class CorruptChunkError(ChunkFileError):
     """The file's own checksums or lengths contradict it."""
 
 
+class UnsuitableChunkError(ChunkFileError):
+    """The chunk is another's: of another layout, form or length than this engine's."""
+
+
 class NewerFormatError(ChunkFileError):
     """A later version of this program wrote the file."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from lmcache_admin.engine.backends.disk import LocalDiskBackend
 from lmcache_admin.engine.backends.memory import LocalCPUBackend
 from lmcache_admin.engine.backends.protocol import Backend, OnRemoved
+from lmcache_admin.engine.backends.remote import open_remote
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.configuration import LIMITS, Configuration
 from lmcache_admin.engine.errors import StorageError
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 MEMORY = "LocalCPUBackend"
 DISK = "LocalDiskBackend"
+REMOTE = "RemoteBackend"
 GB = 1024**3
 
 
@@ -40,11 +42,13 @@ class StorageManager:
         self._backends: Mapping[str, Backend] = {}
         self._bypassed: frozenset[str] = frozenset()
         self._memory = LocalCPUBackend(0, enabled=False)
-        if config.remote_url:
-            logger.warning("remote_url is set, but the embedded engine has no remote backend; it is ignored")
         if config.local_disk and not config.max_local_disk_size:
             logger.warning("local_disk is set, but max_local_disk_size is 0: no disk backend; set it to a size in GB")
-        self.create_backends()
+        self._install({name: make() for name, make in self._makers().items() if name != REMOTE})
+        try:
+            self.create_backends()
+        except StorageError as error:  # what is shared with others may be mended later; the engine runs on without
+            logger.error("No %s: %s", REMOTE, error)  # noqa: TRY400 - one line says it all
 
     @property
     def allocator_backend(self) -> LocalCPUBackend:
@@ -148,9 +152,11 @@ class StorageManager:
         """Drop the chunk from each backend; the number of those that had it."""
         return sum(backend.remove(key) for backend in self.active(locations).values())
 
-    def chunk_count(self, locations: Iterable[str] | None = None) -> int:
-        """Chunks in the named backends (None: all); one in two backends counts twice."""
-        return sum(backend.stats()["chunks"] for backend in self._named(locations))
+    def chunk_count(self, locations: Iterable[str] | None = None) -> int | None:
+        """Chunks in the named backends (None: all), one in two backends twice; None where one cannot tell."""
+        counts = [backend.stats().get("chunks") for backend in self._named(locations)]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def clear(self, locations: Iterable[str] | None = None, on_removed: OnRemoved | None = None) -> int:
         """Empty the named backends (None: all, bypassed ones too).
@@ -199,6 +205,8 @@ class StorageManager:
         makers: dict[str, Callable[[], Backend]] = {MEMORY: self._make_memory}
         if self._config.local_disk and (self._config.max_local_disk_size or 0) > 0:
             makers[DISK] = self._make_disk
+        if self._config.remote_url:
+            makers[REMOTE] = lambda: open_remote(self._config, self._layout)
         return makers
 
     def _make_memory(self) -> Backend:

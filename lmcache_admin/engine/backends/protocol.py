@@ -75,6 +75,7 @@ class Backend(Protocol):
     def stats(self) -> dict[str, int]:
         """Figures: `chunks`, `bytes` and `capacity` of this moment, and those of `COUNTERS`, which only rise.
 
+        A store that others share has the latter alone: asking it could take long.
         A recreated backend counts from 0 again.
         """
 

@@ -30,7 +30,13 @@ REQUIRES = [
     "click>=8.1.7",
     "rich>=13.7.0",
 ]
+# Optional parts; what needs one says which. The oldest redis-py whose clients name themselves, as LMCache's do.
+REDIS = ["redis>=5.0.1"]
+OBJECTS = ["fsspec>=2024.2.0", "s3fs>=2024.2.0"]
 TEST = [
+    *REDIS,
+    *OBJECTS,
+    "moto[server]>=5.0.0",
     "pytest>=8.4",
     "pytest-cov>=6",
     "hypothesis>=6.100",
@@ -109,7 +115,7 @@ setup(
     package_data={"lmcache_admin": ["py.typed", "pages/templates/**/*", "pages/static/**/*"]},
     cmdclass={"build_py": BuildWithShippedFolders},
     install_requires=REQUIRES,
-    extras_require={"test": TEST, "dev": DEV},
+    extras_require={"redis": REDIS, "objects": OBJECTS, "test": TEST, "dev": DEV},
     entry_points={
         "console_scripts": ["lmcache-admin = lmcache_admin.cli:main"],
         "vllm.general_plugins": ["lmcache_admin = lmcache_admin.integrations.vllm:register"],

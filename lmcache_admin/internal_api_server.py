@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from lmcache_admin.app import AdminApplication, create_app
@@ -115,8 +117,8 @@ class InternalAPIServer:
 
     def _build(self, manager: Any) -> None:
         offset = _offset(manager)
-        config = manager.lmcache_engine.config if offset else manager.config
-        settings = Settings.from_host(config)
+        config = getattr(manager.lmcache_engine, "config", None) if offset else None
+        settings = Settings.from_host(manager.config if config is None else config, self._environment())
         place = address(settings.port_start, offset, settings.socket_path_prefix, settings.include_index_list)
         self._take(place, settings)
         if not (settings.enabled and place.included):
@@ -141,6 +143,10 @@ class InternalAPIServer:
         logging.getLogger("lmcache_admin.access").setLevel(settings.log_level_number)
         self.enable = True
 
+    def _environment(self) -> Mapping[str, str]:
+        """The environment that settings are read from."""
+        return os.environ
+
     def _take(self, place: Address, settings: Settings) -> None:
         self.port = place.port
         self.socket_path_prefix = settings.socket_path_prefix
@@ -154,7 +160,7 @@ class InternalAPIServer:
 
 
 def _offset(manager: Any) -> int:
-    engine = manager.lmcache_engine
+    engine = getattr(manager, "lmcache_engine", None)
     metadata = getattr(manager, "lmcache_engine_metadata", None)
     worker_id = getattr(getattr(engine, "metadata", None), "worker_id", None)
     return port_offset(has_engine=bool(engine), role=getattr(metadata, "role", None), worker_id=worker_id)

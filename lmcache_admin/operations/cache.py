@@ -67,7 +67,8 @@ def _chunk_count(engine: Engine, locations: Sequence[str] | None) -> int | None:
 
 
 def _call(engine: Engine, tokens: range, name: str) -> dict[str, Any]:
-    caches = getattr(engine.gpu_connector, "kvcaches", None)
+    connector = getattr(engine, "gpu_connector", None)  # an engine on the CPU need not have one
+    caches = getattr(connector, "kvcaches", None)
     return {
         "tokens": list(tokens),
         "slot_mapping": _slots(len(tokens), caches),

@@ -52,6 +52,7 @@ def record_slot(manager: Manager, enabled: str | None) -> dict[str, Any]:
     elif (word := enabled.lower()) in ("true", "false"):
         if engine is None:
             raise _failure("set record slot status", "'NoneType' object has no attribute 'kvcache_check_log_enabled'")
+        _ = engine.kvcache_check_log_enabled  # an engine without it would log nothing: 501
         engine.kvcache_check_log_enabled = recording = word == "true"
     else:
         raise Invalid("Invalid parameter", "enabled must be 'true' or 'false'")

@@ -1,0 +1,107 @@
+"""The table of docs/embedding.md, checked both ways: without a member, its endpoints fail, and no other does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lmcache_admin import create_app
+
+HERE = Path(__file__).parent
+PAGE = (HERE.parents[1] / "docs" / "embedding.md").read_text()
+REQUESTS = yaml.safe_load((HERE / "requests.yaml").read_text())
+SERVICE = create_app(None).extensions["lmcache_admin"]
+ROUTES = [route for loaded in SERVICE.loader.files if loaded.category == "vllm" for route in loaded.routes]
+#: Members of the stand-in that no endpoint of the table asks for.
+ELSEWHERE = {
+    "engine.config",
+    "engine.metadata",
+    "manager.lookup_server",
+    "storage.allocator_backend",
+    "storage.loop",
+}
+#: Answers that LMCache fixes otherwise: (route, member) -> status, text.
+LETTER = {
+    ("GET /inference_version", "manager.get_inference_version"): (500, "no attribute 'get_inference_version'"),
+    ("GET /cache/kvcache/info", "manager.kv_caches"): (404, "kv_caches not available"),
+    ("GET /cache/kvcache/check", "manager.kv_caches"): (500, "no attribute 'kv_caches'"),
+    ("/lookup/", "manager.lmcache_engine_metadata"): (400, "Unknown role"),
+    ("/lookup/", ""): (503, "API unavailable"),
+    ("/chunk_statistics/", "statistics."): (400, "Client does not support statistics."),
+    ("", "manager.lookup_client"): (503, "Lookup client not configured."),
+    ("/record_slot", "manager.lmcache_engine"): (501, "lmcache_engine"),
+    ("", "manager.lmcache_engine"): (503, "LMCache engine not configured."),
+}
+
+
+def column(text: str) -> set[str]:
+    return set(re.findall(r"`(\w+\.\w+)`", text))
+
+
+def rows() -> dict[str, tuple[set[str], set[str]]]:
+    """Route -> members that it needs, members that it uses where they are there."""
+    found = {}
+    part = PAGE[PAGE.index("| endpoint | needs |") :].partition("\n\n")[0]
+    for first, more, needs, uses in re.findall(ROW, part, re.MULTILINE):
+        method = first.split(" ")[0]
+        for route in [first, *(f"{method} {path}" for path in re.findall(r"`(/\S+)`", more))]:
+            assert route not in found, f"{route} stands there twice"
+            found[route] = column(needs), column(uses)
+    return found
+
+
+ROW = r"^\| `((?:GET|POST|PUT|DELETE) /\S*)`((?:, `/\S+`)*) \|([^|]*)\|([^|]*)\|$"
+TABLE = rows()
+MEMBERS = sorted(set().union(*(needs | uses for needs, uses in TABLE.values())))
+
+
+def ask(running, route):
+    request = REQUESTS.get(route, {})
+    method, path = route.split(" ")
+    path = path.replace("<name>", "LocalDiskBackend")
+    return running.request(method, f"{path}?{request.get('query', '')}", request.get("body"))
+
+
+def expected(route: str, member: str) -> tuple[int, str]:
+    """Status and text of a route without a member that it needs."""
+    for (part, owner), answer in LETTER.items():
+        if part in route and member.startswith(owner):
+            return answer
+    return 501, f'"missing":"{member.partition(".")[2]}"'
+
+
+def test_every_route_has_its_row():
+    assert sorted(TABLE) == sorted(ROUTES)
+
+
+def test_every_member_of_a_whole_host_stands_in_the_table(stand_in):
+    manager, _ = stand_in()
+    engine, client = manager.lmcache_engine, manager.lookup_client
+    parts = {"manager": manager, "engine": engine, "storage": engine.storage_manager, "statistics": client}
+    there = {f"{owner}.{name}" for owner, part in parts.items() for name in dir(part) if not name.startswith("_")}
+    assert there == set(MEMBERS) | ELSEWHERE
+
+
+@pytest.mark.parametrize("role", ["worker", "scheduler"])
+def test_a_whole_host_has_every_endpoint(serve, stand_in, role):
+    running = serve(stand_in(role=role)[0])
+    assert {route: ask(running, route).status for route in ROUTES} == dict.fromkeys(ROUTES, 200)
+
+
+ROLES = [(member, "worker") for member in MEMBERS]
+ROLES += [(member.replace("_server", "_client"), "scheduler") for member in MEMBERS if "lookup" in member]
+
+
+@pytest.mark.parametrize(("member", "role"), ROLES)
+def test_without_a_member_exactly_the_routes_of_the_table_fail(serve, stand_in, member, role):
+    running = serve(stand_in(member, role=role)[0])
+    for route in ROUTES:
+        needs, _ = TABLE[route]
+        answer = ask(running, route)
+        assert "Traceback" not in answer.text
+        status, text = expected(route, member) if {member, member.replace("_client", "_server")} & needs else (200, "")
+        assert (route, answer.status) == (route, status), answer.text
+        assert text in re.sub(r'": "', '":"', answer.text), route

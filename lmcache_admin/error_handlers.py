@@ -114,7 +114,7 @@ def answer_to(error: BaseException, declaration: Declaration, asked: str, path: 
     """
     if isinstance(error, Failure):
         body = error.answer(declaration, path)
-        style = "text" if isinstance(body, str) else declaration.error_style
+        style = "text" if isinstance(body, str) else error.style or declaration.error_style
         return render(redactor.mask(body), style, error.status, error.headers)
     missing = missing_part(error)
     if missing is not None:

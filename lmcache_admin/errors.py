@@ -19,6 +19,8 @@ class Failure(Exception):
         headers: Further headers, such as `Retry-After`.
     """
 
+    style: str | None = None  #: How it is rendered; None: as the route's other failures.
+
     def __init__(self, status: int, body: Mapping[str, Any] | str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(body)
         self.status = status
@@ -46,6 +48,8 @@ class Forbidden(Failure):
 
 class Detail(Failure):
     """An answer in the form `{"detail": text}`, which the contract has for the controller and for chunk loading."""
+
+    style = "compact"
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(status, {"detail": text})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from lmcache_admin.integrations.lmcache import original_server
@@ -10,6 +13,9 @@ from lmcache_admin.internal_api_server import InternalAPIServer
 from lmcache_admin.settings import Settings, SettingsError, settings_keys
 
 __all__ = ["LMCacheAPIServer"]
+
+_STANDALONE = "lmcache.v1.standalone.__main__"
+_FILE = "LMCACHE_CONFIG_FILE"
 
 
 class LMCacheAPIServer(InternalAPIServer):
@@ -19,6 +25,22 @@ class LMCacheAPIServer(InternalAPIServer):
         if _replaces(getattr(lmcache_manager, "config", None)):
             return super().__new__(cls)
         return original_server()(lmcache_manager)  # of another class, so that __init__ of ours is not called
+
+    def _environment(self) -> Mapping[str, str]:
+        """With the settings file where the standalone starter got it as an option: its folder is a default of ours."""
+        file = _standalone_file()
+        return os.environ if file is None else {**os.environ, _FILE: file}
+
+
+def _standalone_file() -> str | None:
+    """The file of `--config`, where this process is LMCache's standalone starter; LMCache's objects forget it."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if getattr(spec, "name", None) != _STANDALONE:
+        return None
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--config")
+    file: str | None = options.parse_known_args(sys.argv[1:])[0].config  # the starter has read the same line before
+    return file or None
 
 
 def _replaces(config: object) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "current_arrival",
     "current_body",
     "current_config",
+    "current_config_folders",
     "current_definitions",
     "current_engine",
     "current_jobs",
@@ -64,6 +65,11 @@ def current_config() -> Any:
     """The engine's configuration object, or None."""
     manager = current_service().manager
     return getattr(manager, "config", None)
+
+
+def current_config_folders() -> tuple[str, ...]:
+    """The folders whose files a request may name as a configuration."""
+    return current_service().settings.config_folders
 
 
 def current_definitions() -> Mapping[str, Mapping[str, Any]]:

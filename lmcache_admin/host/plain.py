@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from lmcache_admin._version import __version__
-from lmcache_admin.host.protocols import LookupManager, Manager, PeriodicThreads, StorageManager
+from lmcache_admin.host.protocols import ChunkSource, Engine, LookupManager, Manager, PeriodicThreads, StorageManager
 
 #: What a probe answers: (status, message); status is ok, failed or skipped.
 Outcome = tuple[str, str]
@@ -46,6 +46,18 @@ class PlainRuntime:
     def describe_lookup(self, manager: LookupManager, side: str) -> Mapping[str, Any] | None:
         """Return None: the host has to be asked."""
         return None
+
+    def open_chunk_source(self, engine: Engine, store: Mapping[str, Any]) -> ChunkSource | None:
+        """Let the engine open it.
+
+        Raises:
+            NotImplementedError: It does not offer that.
+        """
+        opening = getattr(engine, "open_chunk_source", None)
+        if opening is None:
+            raise NotImplementedError("this engine has no open_chunk_source(), which would read chunk files")
+        source: ChunkSource | None = opening(store)
+        return source
 
     def probes(self, manager: Manager) -> Mapping[str, Callable[[], Outcome]]:
         """Return a probe per backend if the engine's storage offers `probe_backend`, else of `is_healthy`."""

@@ -208,6 +208,26 @@ class PeriodicThreads(Protocol):
         """Return the counts that the contract shows."""
 
 
+class ChunkSource(Protocol):
+    """A store of chunks, opened to load them into the engine's memory; any thread may call any method."""
+
+    def keys(self) -> Sequence[str]:
+        """Return the text of every chunk's key, in no order, also of texts that are no keys."""
+
+    def load(self, key: str, /) -> tuple[str, str]:
+        """Load one chunk and return (status, reason).
+
+        The status is `loaded`, also where memory has the chunk already; `failed`: this chunk cannot be loaded;
+        `skipped`: it is no chunk of this worker's; `full`: memory has no room for it.
+        """
+
+    def holds(self, key: str, /) -> bool:
+        """Tell whether memory has a chunk at this moment."""
+
+    def close(self) -> None:
+        """Let go of the store; what was loaded stays."""
+
+
 class Runtime(Protocol):
     """What the process around the host offers beside it."""
 
@@ -231,6 +251,9 @@ class Runtime(Protocol):
 
     def describe_lookup(self, manager: LookupManager, side: str) -> Mapping[str, Any] | None:
         """Return what a dry run of creating the lookup `client` or `server` answers; None: only the host knows."""
+
+    def open_chunk_source(self, engine: Engine, store: Mapping[str, Any]) -> ChunkSource | None:
+        """Open a chunk store, described by the engine's own configuration keys; None: it cannot be reached."""
 
     def probes(self, manager: Manager) -> Mapping[str, Any]:
         """Return check name -> a call that probes that part of the data path and returns (status, message)."""

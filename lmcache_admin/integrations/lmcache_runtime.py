@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from lmcache_admin.host.plain import Outcome, PlainRuntime
-from lmcache_admin.host.protocols import LookupManager, Manager, PeriodicThreads, StorageManager
+from lmcache_admin.host.protocols import ChunkSource, Engine, LookupManager, Manager, PeriodicThreads, StorageManager
 from lmcache_admin.integrations import lmcache_backends as backends
+from lmcache_admin.integrations.lmcache_chunks import open_source
 from lmcache_admin.integrations.lmcache_lookup import describe_lookup
 
 __all__ = ["LMCacheRuntime"]
@@ -73,6 +74,13 @@ class LMCacheRuntime(PlainRuntime):
     def describe_lookup(self, manager: LookupManager, side: str) -> Mapping[str, Any] | None:
         """Return what LMCache would make, without making it."""
         return describe_lookup(manager, side)
+
+    def open_chunk_source(self, engine: Engine, store: Mapping[str, Any]) -> ChunkSource | None:
+        """Open the store by LMCache's own backend, whose chunks go into LMCache's memory."""
+        storage = engine.storage_manager
+        if storage is None or not backends.is_lmcache(storage):
+            return super().open_chunk_source(engine, store)
+        return open_source(engine, store)
 
 
 class _Registry:

@@ -59,11 +59,11 @@ def create(manager: LookupManager, changes: threading.Lock, runtime: Runtime, dr
     """
     role, side = _role_of(manager)
     call = _method(manager, f"create_lookup_{side}")
-    told = runtime.describe_lookup(manager, side) if dry else None
-    if told is None:
-        with _alone(changes):
-            told = call(dryrun=dry)
-    return _answered(told, f"create_lookup_{side}()", role)
+    if dry:  # waits for nobody, and nobody waits for it: a host that tries it out may never come back
+        told = runtime.describe_lookup(manager, side)
+        return _answered(call(dryrun=True) if told is None else told, f"create_lookup_{side}()", role)
+    with _alone(changes):
+        return _answered(call(dryrun=False), f"create_lookup_{side}()", role)
 
 
 def recreate(manager: LookupManager, changes: threading.Lock) -> Answer:

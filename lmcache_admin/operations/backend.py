@@ -57,7 +57,8 @@ def recreate(runtime: Runtime, storage: StorageManager, name: str, job: Job) -> 
     except Exception as error:
         if name in classes(storage):
             raise
-        gone = f"{name} is closed, and creating it failed: {error}. POST /backends tries that again."
+        reason = str(error) or type(error).__name__
+        gone = f"{name} is closed, and creating it failed: {reason}. POST /backends tries that again."
         raise RuntimeError(gone) from error
     return _created("recreated", _classes(answer, "recreate_backend()"), storage)
 

@@ -20,9 +20,13 @@ def configuration(part: engine.Configuration) -> protocols.Configuration:
     return part
 
 
-def metadata(part: engine.Manager) -> protocols.Metadata:
+def metadata(part: engine.Manager) -> protocols.Metadata | None:
     return part.lmcache_engine_metadata
 
 
 def connector(part: engine.Engine) -> protocols.Connector:
     return part.gpu_connector
+
+
+def lookups(part: engine.Manager) -> protocols.LookupManager:
+    return part

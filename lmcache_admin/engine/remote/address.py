@@ -15,6 +15,31 @@ OBJECTS = ("s3", "gs")
 SCHEMES = (*FOLDERS, *REDIS, *SINGLE_ENTRY, *OBJECTS)
 
 
+# A host of Amazon's behind the bucket's name, which may hold dots itself.
+AMAZON = re.compile(r"(.+?)\.s3(?:express)?[.-](?:.*\.)?amazonaws\.com(?:\.cn)?\Z")
+BARE_HOST = re.compile(r"(?:localhost|[0-9.]+|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?\Z")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where objects lie.
+
+    Args:
+        name: The bucket.
+        prefix: What stands before each object's name; empty, or ends with `/`. LMCache knows none.
+        host: Host and port of a server that is not the default one; None for that.
+    """
+
+    name: str
+    prefix: str
+    host: str | None
+
+    @property
+    def by_path(self) -> bool:
+        """Whether the bucket is named in the path, because the host's name cannot have it before it."""
+        return self.host is not None and BARE_HOST.match(self.host) is not None
+
+
 @dataclass(frozen=True)
 class Address:
     """A `remote_url` taken apart.
@@ -62,6 +87,28 @@ class Address:
         if not all(folder.startswith("/") and folder.strip("/") for folder in folders):
             raise StorageError(f"remote_url: {self.place} names no folder, or not an absolute one, or /")
         return folders
+
+    @property
+    def bucket(self) -> Bucket:
+        """Bucket of an `s3://BUCKET[/PREFIX]`, `s3://BUCKET.HOST[:PORT][/PREFIX]` or `gs://BUCKET[/PREFIX]`.
+
+        LMCache's URL names a host, which begins with the bucket's name; a name without a dot and a port is a
+        bucket of the default server.
+
+        Raises:
+            StorageError: There is none.
+        """
+        authority, _, path = self.url.partition("://")[2].partition("/")
+        prefix = f"{path.strip('/')}/" if path.strip("/") else ""
+        if not authority or re.search(r"[@?#\s]", self.url):
+            raise StorageError(f"remote_url: {self.place} names no bucket, or holds a user, an option or a space")
+        amazon = AMAZON.match(authority)
+        if amazon is not None or self.scheme != "s3" or not re.search(r"[.:]", authority):
+            return Bucket(amazon[1] if amazon is not None else authority, prefix, None)
+        name, _, host = authority.partition(".")
+        if not host:
+            raise StorageError(f"remote_url: {self.place} names no bucket; with a port it is s3://BUCKET.HOST:PORT")
+        return Bucket(name, prefix, host)
 
 
 def masked(url: object) -> str:

@@ -142,15 +142,15 @@ class Record:
     Args:
         crc: CRC-32 of header and payload.
         nbytes: Their length together.
-        writing: What else tells which writing of the chunk is meant, in words of the store; may be empty.
+        writing: What else tells which writing of the chunk is meant, in words of the store.
     """
 
     crc: int
     nbytes: int
-    writing: str = ""
+    writing: str = "-"
 
     @classmethod
-    def of(cls, header: bytes, payload: Payload, writing: str = "") -> Record:
+    def of(cls, header: bytes, payload: Payload, writing: str = "-") -> Record:
         """The checksum of a header and a payload."""
         return cls(zlib.crc32(payload, zlib.crc32(header)), len(header) + len(payload), writing)
 

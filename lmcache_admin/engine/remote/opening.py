@@ -13,6 +13,7 @@ from lmcache_admin.engine.kinds import to_bool
 from lmcache_admin.engine.remote.address import FOLDERS, OBJECTS, SINGLE_ENTRY, Address
 from lmcache_admin.engine.remote.codec import DTYPE_NUMBERS, Form
 from lmcache_admin.engine.remote.folders import FolderStore
+from lmcache_admin.engine.remote.objects import ObjectStore
 from lmcache_admin.engine.remote.protocol import Store
 
 CONNECT_TIMEOUT = 2.0
@@ -38,7 +39,7 @@ def open_store(config: Configuration, layout: Layout | None, *, writable: bool =
     if address.scheme in FOLDERS:
         return _open_folders(address, form, writable)
     if address.scheme in OBJECTS:
-        raise StorageError(f"remote_url: {address.scheme}:// is not supported")
+        return _open_objects(config, address, form)
     return _open_redis(config, address, form)
 
 
@@ -66,6 +67,25 @@ def _open_folders(address: Address, form: Form, writable: bool) -> Store:
     return store
 
 
+def _open_objects(config: Configuration, address: Address, form: Form) -> Store:
+    bucket = address.bucket
+    try:
+        from lmcache_admin.engine.remote.s3 import S3Objects
+    except ImportError as error:
+        raise _missing(address, "objects") from error
+    extra = config.extra_config or {}
+    login = {"key": extra.get("aws_access_key_id"), "secret": extra.get("aws_secret_access_key")}
+    connect, read = _timeouts(config)
+    objects = S3Objects(
+        bucket,
+        login={name: str(value) for name, value in login.items()} if all(login.values()) else {},
+        region=str(extra["s3_region"]) if extra.get("s3_region") else None,
+        encrypted=not to_bool(extra.get("disable_tls", False)),
+        timeouts={"connect_timeout": connect, "read_timeout": read},
+    )
+    return ObjectStore(objects, form, address.place, bucket.prefix)
+
+
 def _open_redis(config: Configuration, address: Address, form: Form) -> Store:
     try:
         from lmcache_admin.engine.remote import redis_store
@@ -81,11 +101,8 @@ def _open_redis(config: Configuration, address: Address, form: Form) -> Store:
             settings = redis_store.settings_of(address.url)
     except ValueError as error:
         raise StorageError(f"remote_url: {address.place} cannot be read") from error
-    longest = max(float(config.blocking_timeout_secs), 0.1)
-    timeouts = {
-        "socket_connect_timeout": min(CONNECT_TIMEOUT, longest),
-        "socket_timeout": min(READ_TIMEOUT, longest),
-    }
+    connect, read = _timeouts(config)
+    timeouts = {"socket_connect_timeout": connect, "socket_timeout": read}
     return redis_store.RedisStore(redis_store.connect(settings, timeouts), form, address.place, lifetime)
 
 
@@ -114,6 +131,12 @@ def _lifetime(address: Address, extra: dict[str, Any]) -> int | None:
     if seconds < 1:
         raise StorageError(f"extra_config.valkey_ttl_sec: {seconds} is not allowed; allowed: seconds from 1")
     return seconds
+
+
+def _timeouts(config: Configuration) -> tuple[float, float]:
+    """Seconds to connect and to wait for bytes; LMCache's key for both can only shorten them."""
+    longest = max(float(config.blocking_timeout_secs), 0.1)
+    return min(CONNECT_TIMEOUT, longest), min(READ_TIMEOUT, longest)
 
 
 def _missing(address: Address, extra: str) -> StorageError:

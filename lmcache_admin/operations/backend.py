@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from lmcache_admin.errors import BadAnswer, Conflict, Failure, expect, expect_names
@@ -35,7 +36,8 @@ def close(runtime: Runtime, storage: StorageManager, name: str) -> dict[str, Any
         )
     if not expect(bool, storage.close_backend(name), "close_backend()", "true or false"):
         raise _not_found(storage, name)
-    return {"status": "success", "message": f"Backend {name} closed", "backends": classes(storage)}
+    body = {"status": "success", "message": f"Backend {name} closed", "backends": classes(storage)}
+    return {**body, **_still_bypassed(storage, {name})}
 
 
 def recreate(runtime: Runtime, storage: StorageManager, name: str, job: Job) -> dict[str, Any]:
@@ -64,15 +66,16 @@ def recreate(runtime: Runtime, storage: StorageManager, name: str, job: Job) -> 
 
 
 def _created(key: str, created: dict[str, str], storage: StorageManager) -> dict[str, Any]:
-    body: dict[str, Any] = {"status": "success", key: created, "backends": classes(storage)}
-    bypassed = sorted(created.keys() & _bypassed(storage))
-    return {**body, "bypassed": bypassed} if bypassed else body
+    body = {"status": "success", key: created, "backends": classes(storage)}
+    return {**body, **_still_bypassed(storage, created.keys())}
 
 
-def _bypassed(storage: StorageManager) -> set[str]:
-    """Names of bypassed backends; a bypass outlives its backend, and then holds for the next one of that name."""
+def _still_bypassed(storage: StorageManager, names: Set[str]) -> dict[str, list[str]]:
+    """Which of these are bypassed: a bypass outlives its backend, and holds for the next one of that name."""
     ask = getattr(storage, "get_bypassed_backends", None)
-    return set() if ask is None else set(expect_names(ask(), "get_bypassed_backends()"))
+    bypassed = [] if ask is None else expect_names(ask(), "get_bypassed_backends()")
+    found = sorted(names & set(bypassed))
+    return {"bypassed": found} if found else {}
 
 
 def _present(storage: StorageManager, name: str) -> None:

@@ -19,12 +19,7 @@ def add(storage: StorageManager, name: str) -> dict[str, Any]:
     Raises:
         Invalid: No name, or none of that name.
     """
-    present = _present(storage)
-    if _named(name) not in present:
-        raise _unknown(name, present)
-    before = _is_bypassed(storage, name)
-    if not before:
-        storage.set_backend_bypass(name, True)
+    before = _set(storage, name, True)
     return {
         "status": "success",
         "backend_name": name,
@@ -35,17 +30,12 @@ def add(storage: StorageManager, name: str) -> dict[str, Any]:
 
 
 def remove(storage: StorageManager, name: str) -> dict[str, Any]:
-    """Take a backend in again; also lifts a bypass that has outlived its backend.
+    """Take a backend in again; a bypass that has outlived its backend stays for the next one of that name.
 
     Raises:
-        Invalid: No name, or neither a backend nor a bypass of that name.
+        Invalid: No name, or none of that name.
     """
-    present = _present(storage)
-    before = _is_bypassed(storage, _named(name))
-    if not before and name not in present:
-        raise _unknown(name, present)
-    if before:
-        storage.set_backend_bypass(name, False)
+    before = _set(storage, name, False)
     return {
         "status": "success",
         "backend_name": name,
@@ -55,14 +45,17 @@ def remove(storage: StorageManager, name: str) -> dict[str, Any]:
     }
 
 
-def _named(name: str) -> str:
+def _set(storage: StorageManager, name: str, bypassed: bool) -> bool:
+    """Set or lift a bypass; whether there was one."""
     if not name:
         raise Invalid("Missing parameter", "backend_name is required")
-    return name
-
-
-def _unknown(name: str, present: list[str]) -> Invalid:
-    return Invalid("Unknown backend", f"Backend '{name}' not found. Available: {present}")
+    present = _present(storage)
+    if name not in present:
+        raise Invalid("Unknown backend", f"Backend '{name}' not found. Available: {present}")
+    before = expect(bool, storage.is_backend_bypassed(name), "is_backend_bypassed()", "true or false")
+    if before is not bypassed:
+        storage.set_backend_bypass(name, bypassed)
+    return before
 
 
 def _present(storage: StorageManager) -> list[str]:
@@ -71,7 +64,3 @@ def _present(storage: StorageManager) -> list[str]:
 
 def _bypassed(storage: StorageManager) -> list[str]:
     return sorted(expect_names(storage.get_bypassed_backends(), "get_bypassed_backends()"))
-
-
-def _is_bypassed(storage: StorageManager, name: str) -> bool:
-    return expect(bool, storage.is_backend_bypassed(name), "is_backend_bypassed()", "true or false")

@@ -160,11 +160,11 @@ def test_the_allocator_is_not_closed_and_nothing_is_changed(worker):
     assert stored(worker, 0) == 32
 
 
-def test_a_bypass_that_holds_for_the_new_backend_is_told(worker):
+def test_a_bypass_that_outlives_its_backend_is_told(worker):
     worker.put(f"/bypass/add?backend_name={DISK}")
     assert "bypassed" not in worker.post("/backends").json()
     assert worker.post(f"/backends/{DISK}/recreate").json()["bypassed"] == [DISK]
-    worker.delete(f"/backends/{DISK}")
+    assert worker.delete(f"/backends/{DISK}").json()["bypassed"] == [DISK]
     assert worker.post("/backends").json()["bypassed"] == [DISK]
 
 

@@ -93,7 +93,7 @@ def test_ten_thousand_names_are_refused_and_nothing_is_bypassed(worker):
     assert bypassed(worker) == []
 
 
-def test_a_bypass_that_has_outlived_its_backend_is_shown_and_can_be_lifted(worker):
+def test_a_bypass_outlives_its_backend_and_holds_for_the_next_one_of_that_name(worker):
     worker.put(f"/bypass/add?backend_name={DISK}")
     worker.delete(f"/backends/{DISK}")
     assert worker.get("/bypass/list").json() == {
@@ -101,10 +101,13 @@ def test_a_bypass_that_has_outlived_its_backend_is_shown_and_can_be_lifted(worke
         "bypassed_backends": [DISK],
         "all_backends": [CPU],
     }
-    assert worker.put(f"/bypass/add?backend_name={DISK}").status == 400
-    lifted = worker.put(f"/bypass/remove?backend_name={DISK}")
-    assert (lifted.status, lifted.json()["was_bypassed"], lifted.json()["bypassed_backends"]) == (200, True, [])
-    assert worker.put(f"/bypass/remove?backend_name={DISK}").status == 400
+    for verb in ("add", "remove"):
+        refused = worker.put(f"/bypass/{verb}?backend_name={DISK}")
+        assert (refused.status, refused.json()["error"]) == (400, "Unknown backend")
+    worker.post("/backends")
+    assert bypassed(worker) == [DISK]
+    worker.put(f"/bypass/remove?backend_name={DISK}")
+    assert bypassed(worker) == []
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
@@ -195,6 +198,11 @@ class TestHostThatFails:
 
 class Bare:
     """A storage manager that offers nothing."""
+
+
+@pytest.mark.parametrize("verb", ["add", "remove"])
+def test_a_missing_name_is_400_before_the_host_is_asked(stand_in, verb):
+    assert stand_in(Bare()).put(f"/bypass/{verb}").status == 400
 
 
 @pytest.mark.parametrize(("method", "verb"), [("POST", "add"), ("GET", "remove"), ("PUT", "list")])

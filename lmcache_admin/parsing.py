@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from io import BytesIO
 from typing import IO, Any, NoReturn
+from urllib.parse import parse_qsl
 
 from flask import Request
 from marshmallow import RAISE, Schema
@@ -38,7 +39,10 @@ class ContractParser(FlaskParser):
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         """Return the query with every scalar as its last occurrence."""
         many = {f.data_key or name for name, f in schema.fields.items() if isinstance(f, (List, Tuple))}
-        return {key: values if key in many else values[-1] for key, values in req.args.lists()}
+        found: dict[str, list[str]] = {}  # req.args leaves bytes that are no UTF-8 as %FF, the contract has U+FFFD
+        for key, value in parse_qsl(req.query_string.decode("utf-8", "replace"), keep_blank_values=True):
+            found.setdefault(key, []).append(value)
+        return {key: values if key in many else values[-1] for key, values in found.items()}
 
     def _raw_load_json(self, req: Request) -> Any:
         if not core.is_json(req.mimetype):

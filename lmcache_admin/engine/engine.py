@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lmcache_admin.engine.arrays import Array, ArrayConnector, Slots
 from lmcache_admin.engine.backends.protocol import OnRemoved
+from lmcache_admin.engine.chunk_source import FolderChunkSource, open_source
 from lmcache_admin.engine.chunks import ChunkKey, chunk_hashes, tags_of
 from lmcache_admin.engine.configuration import Configuration
 from lmcache_admin.engine.metadata import Metadata
@@ -160,6 +161,10 @@ class Engine:
             Tokens of the chunks that were dropped.
         """
         return self._storage().clear(locations, on_removed)
+
+    def open_chunk_source(self, store: Mapping[str, Any]) -> FolderChunkSource | None:
+        """Open folders of chunks to load them into memory; see `open_source`."""
+        return open_source(store, self._storage().allocator_backend, self.metadata, self.gpu_connector.layout)
 
     def freeze(self, enabled: bool) -> None:
         """Switch freeze mode: nothing is stored, and only memory is read."""

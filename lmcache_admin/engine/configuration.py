@@ -13,6 +13,7 @@ from lmcache_admin.engine.keys import FORMER_NAMES, KEYS
 from lmcache_admin.engine.kinds import Kind
 from lmcache_admin.engine.lookup.place import lookup_folder
 from lmcache_admin.engine.shape import CacheShape
+from lmcache_admin.engine.statistics import StatisticsOptions
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Configuration:
     lookup_server_worker_ids: list[int] | None
     external_lookup_client: str | None
     hit_miss_ratio: float | None
+    enable_chunk_statistics: bool
+    chunk_statistics_auto_start_statistics: bool
     extra_config: dict[str, Any] | None
     save_unfull_chunk: bool
     blocking_timeout_secs: int
@@ -95,6 +98,8 @@ class Configuration:
         configuration = cls(converted)
         CacheShape.from_configuration(configuration)  # refuses bad keys of ours before anything starts
         lookup_folder(configuration.extra_config)
+        if configuration.enable_chunk_statistics:
+            StatisticsOptions.of(configuration, configuration.chunk_size)
         return configuration
 
     def get_extra_config_value(self, key: str, default: Any = None) -> Any:

@@ -15,6 +15,7 @@ from lmcache_admin.engine.lookup.place import lookup_folder, socket_path
 from lmcache_admin.engine.lookup.protocol import Client
 from lmcache_admin.engine.lookup.server import LookupServer
 from lmcache_admin.engine.metadata import Metadata
+from lmcache_admin.engine.statistics import ChunkStatisticsLookupClient, StatisticsOptions
 
 if TYPE_CHECKING:
     from lmcache_admin.engine.engine import Engine
@@ -29,8 +30,9 @@ def make_client(config: Configuration, metadata: Metadata) -> Client:
         ConfigurationError: A value that cannot be used.
         LookupPartError: It asks for something that this engine does not have.
     """
+    wrappers = _wrappers(config, metadata)  # whatever is refused is refused before anything is made
     client: Client = _plain_client(config, metadata)
-    for _, wrap in _wrappers(config):
+    for _, wrap in wrappers:
         client = wrap(client)
     return client
 
@@ -40,7 +42,7 @@ def describe_client(config: Configuration, metadata: Metadata) -> str:
     _paths(config, metadata)
     _timeout(config)
     text = LookupClient.__name__
-    for name, _ in _wrappers(config):
+    for name, _ in _wrappers(config, metadata):
         text = f"{name}({text})"
     return text
 
@@ -76,12 +78,15 @@ def _plain_client(config: Configuration, metadata: Metadata) -> LookupClient:
     )
 
 
-def _wrappers(config: Configuration) -> list[tuple[str, Wrap]]:
+def _wrappers(config: Configuration, metadata: Metadata) -> list[tuple[str, Wrap]]:
     """Name and maker of each wrapper, innermost first."""
     found: list[tuple[str, Wrap]] = []
     ratio = config.hit_miss_ratio
     if ratio is not None and 0 <= ratio <= 1:
         found.append((HitLimitLookupClient.__name__, partial(HitLimitLookupClient, miss_ratio=ratio)))
+    if config.enable_chunk_statistics:
+        options = StatisticsOptions.of(config, metadata.chunk_size)
+        found.append((ChunkStatisticsLookupClient.__name__, partial(ChunkStatisticsLookupClient, options=options)))
     return found
 
 

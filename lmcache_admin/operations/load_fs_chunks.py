@@ -81,6 +81,8 @@ def _opened(runtime: Runtime, engine: Engine, store: Mapping[str, Any]) -> Itera
     try:
         source = runtime.open_chunk_source(engine, store)
     except Exception as error:
+        if missing_part(error) is not None:
+            raise
         logger.warning("The chunk store of a request cannot be opened", exc_info=True)
         raise Detail(500, f"Failed to initialize RemoteBackend: {error}") from error
     if source is None:

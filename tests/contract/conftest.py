@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 Calls = list[str]
 
@@ -59,6 +60,9 @@ class Engine:
 
     def clear(self, *, locations, request_configs):
         return 0
+
+    def open_chunk_source(self, store):
+        return SimpleNamespace(keys=list, close=lambda: None)
 
     def freeze(self, enabled):
         pass
@@ -126,22 +130,36 @@ class SchedulerManager(Manager):
         return {"old": "None", "new": "Client"}
 
 
-def noted(name: str, method: Callable[..., Any], calls: Calls) -> Callable[..., Any]:
+class Unreadable:
+    """A switch that fails whoever reads or sets it."""
+
+    def __get__(self, *_):
+        raise RuntimeError("boom: engine.kvcache_check_log_enabled")
+
+    def __set__(self, *_):
+        raise RuntimeError("boom: engine.kvcache_check_log_enabled")
+
+
+def noted(name: str, method: Callable[..., Any], calls: Calls, failing: bool) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
         calls.append(name)
+        if failing:
+            raise RuntimeError(f"boom: {name}")
         return method(*args, **kwargs)
 
     return call
 
 
-def part(kind: type, owner: str, calls: Calls, lacking: Collection[str], **attributes: Any) -> Any:
-    """An object of `kind` whose methods are noted, without what `lacking` names as `owner.member`."""
+def part(
+    kind: type, owner: str, calls: Calls, lacking: Collection[str], failing: bool = False, **attributes: Any
+) -> Any:
+    """An object of `kind` whose methods are noted, and may fail, without what `lacking` names as `owner.member`."""
     members: dict[str, Any] = {}
     for base in reversed(kind.__mro__[:-1]):
         members |= {name: value for name, value in vars(base).items() if not name.startswith("__")}
     body = {
-        name: noted(f"{owner}.{name}", value, calls) if callable(value) else value
+        name: noted(f"{owner}.{name}", value, calls, failing) if callable(value) else value
         for name, value in (members | attributes).items()
         if f"{owner}.{name}" not in lacking
     }
@@ -149,35 +167,53 @@ def part(kind: type, owner: str, calls: Calls, lacking: Collection[str], **attri
 
 
 @pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., Any]:
+    """`ask(running, route)`: the request of requests.yaml for a route, and its answer."""
+    requests = yaml.safe_load((Path(__file__).parent / "requests.yaml").read_text())
+
+    def send(running: Any, route: str) -> Any:
+        request = requests.get(route, {})
+        method, path = route.replace("<name>", "LocalDiskBackend").split(" ")
+        headers = {"Content-Type": request["type"]} if "type" in request else {}
+        body = request.get("body", "").replace("FOLDER", str(tmp_path))
+        return running.request(method, f"{path}?{request.get('query', '')}", body or None, headers)
+
+    return send
+
+
+@pytest.fixture
 def stand_in(tmp_path: Path) -> Callable[..., tuple[Any, Calls]]:
-    """`stand_in(*lacking, role="worker")`: a manager without those members, and the list of calls on it.
+    """`stand_in(*lacking, role="worker", failing=False)`: a manager without those members, and the calls on it.
 
     Members are named as the pages name them: `manager.kv_caches`, `engine.freeze`, `storage.list_backends`,
-    `statistics.start_statistics`.
+    `statistics.start_statistics`. On a failing one every method raises `boom: ` and its name.
     """
 
-    def make(*lacking: str, role: str = "worker") -> tuple[Any, Calls]:
+    def make(*lacking: str, role: str = "worker", failing: bool = False) -> tuple[Any, Calls]:
         calls: Calls = []
+        about = {"calls": calls, "lacking": lacking, "failing": failing}
         config = SimpleNamespace(
             internal_api_server_enabled=True,
             internal_api_server_socket_path_prefix=str(tmp_path / "stand-in"),
             chunk_size=16,
-            extra_config={},
+            extra_config={"internal_api_server_config_folders": [str(tmp_path)]},
         )
+        (tmp_path / "store.yaml").write_text("remote_url: fs://localhost:0/nowhere\n")
         metadata = SimpleNamespace(role=role, worker_id=0)
-        storage = part(Storage, "storage", calls, lacking)
-        engine = part(Engine, "engine", calls, lacking, config=config, metadata=metadata, storage_manager=storage)
-        layers = {f"layer.{n}": np.zeros((4, 8, 2), np.float32) for n in range(2)}
+        storage = part(Storage, "storage", **about)
+        engine = {"config": config, "metadata": metadata, "storage_manager": storage}
+        layers: dict[str, Any] = {f"layer.{n}": np.zeros((4, 8, 2), np.float32) for n in range(2)}
+        if failing:
+            layers, engine["kvcache_check_log_enabled"] = {"layer": object()}, Unreadable()
         manager = part(
             Manager if role == "worker" else SchedulerManager,
             "manager",
-            calls,
-            lacking,
+            **about,
             config=config,
-            lmcache_engine=engine,
+            lmcache_engine=part(Engine, "engine", **about, **engine),
             lmcache_engine_metadata=metadata,
             kv_caches=layers,
-            lookup_client=part(Statistics, "statistics", calls, lacking),
+            lookup_client=part(Statistics, "statistics", **about),
         )
         return manager, calls
 

@@ -6,13 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lmcache_admin import create_app
 
-HERE = Path(__file__).parent
-PAGE = (HERE.parents[1] / "docs" / "embedding.md").read_text()
-REQUESTS = yaml.safe_load((HERE / "requests.yaml").read_text())
+PAGE = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text()
 SERVICE = create_app(None).extensions["lmcache_admin"]
 ROUTES = [route for loaded in SERVICE.loader.files if loaded.category == "vllm" for route in loaded.routes]
 #: Members of the stand-in that no endpoint of the table asks for.
@@ -58,13 +55,6 @@ TABLE = rows()
 MEMBERS = sorted(set().union(*(needs | uses for needs, uses in TABLE.values())))
 
 
-def ask(running, route):
-    request = REQUESTS.get(route, {})
-    method, path = route.split(" ")
-    path = path.replace("<name>", "LocalDiskBackend")
-    return running.request(method, f"{path}?{request.get('query', '')}", request.get("body"))
-
-
 def expected(route: str, member: str) -> tuple[int, str]:
     """Status and text of a route without a member that it needs."""
     for (part, owner), answer in LETTER.items():
@@ -86,7 +76,7 @@ def test_every_member_of_a_whole_host_stands_in_the_table(stand_in):
 
 
 @pytest.mark.parametrize("role", ["worker", "scheduler"])
-def test_a_whole_host_has_every_endpoint(serve, stand_in, role):
+def test_a_whole_host_has_every_endpoint(serve, stand_in, ask, role):
     running = serve(stand_in(role=role)[0])
     assert {route: ask(running, route).status for route in ROUTES} == dict.fromkeys(ROUTES, 200)
 
@@ -96,7 +86,7 @@ ROLES += [(member.replace("_server", "_client"), "scheduler") for member in MEMB
 
 
 @pytest.mark.parametrize(("member", "role"), ROLES)
-def test_without_a_member_exactly_the_routes_of_the_table_fail(serve, stand_in, member, role):
+def test_without_a_member_exactly_the_routes_of_the_table_fail(serve, stand_in, ask, member, role):
     running = serve(stand_in(member, role=role)[0])
     for route in ROUTES:
         needs, _ = TABLE[route]

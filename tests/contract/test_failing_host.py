@@ -1,0 +1,45 @@
+"""A host whose every method raises, and one that is not there: the contract's words, and the process goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lmcache_admin import create_app
+from lmcache_admin.settings import Settings
+
+STATUSES = yaml.safe_load((Path(__file__).parent / "statuses.yaml").read_text())
+#: It opens a store of its own before it calls anything: its failures are in its own tests.
+LOADS = "POST /cache/load-fs-chunks"
+FAILURES = [
+    (route, str(answer).partition(" ")[2])
+    for route, answers in STATUSES.items()
+    for answer in answers
+    if str(answer).startswith("500") and route != LOADS
+]
+WITHOUT_MANAGER = [
+    route for route, answers in STATUSES.items() for answer in answers if answer == "503 LMCache adapter unavailable"
+]
+
+
+@pytest.mark.parametrize(("route", "error"), FAILURES)
+def test_a_method_that_raises_is_500_with_what_failed_and_why(serve, stand_in, ask, route, error):
+    running = serve(stand_in(failing=True)[0])
+    answer = ask(running, route)
+    assert answer.status == 500, answer.text
+    told = answer.json()
+    assert told["error"].startswith(error)
+    assert told["message"].startswith(("boom: ", "'object' object has no attribute"))
+    assert running.get("/healthz").status == 200
+
+
+@pytest.mark.parametrize("route", WITHOUT_MANAGER)
+def test_without_a_manager_it_is_503(route):
+    method, path = route.split(" ")
+    answer = create_app(None, Settings(auth="off")).test_client().open(path, method=method)
+    assert (answer.status_code, answer.json) == (
+        503,
+        {"error": "LMCache adapter unavailable", "message": "LMCache adapter not configured."},
+    )

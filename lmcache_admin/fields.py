@@ -20,6 +20,7 @@ __all__ = [
     "Integer",
     "JsonObject",
     "List",
+    "Name",
     "Nested",
     "Range",
     "Raw",
@@ -71,6 +72,20 @@ class Boolean(Field[bool]):
 
 class Text(String):
     """A text; an empty one counts as absent in every endpoint of the contract that takes one."""
+
+
+class Name(Text):
+    """A text that names something: a control character in it is a mistake, or an attempt."""
+
+    default_error_messages = {  # noqa: RUF012 - the form that marshmallow asks for
+        "control": "{input!r} has a control character; no name has one."
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if any(character < " " or character == "\x7f" for character in text):
+            raise self.make_error("control", input=text)
+        return text
 
 
 class JsonObject(Schema):

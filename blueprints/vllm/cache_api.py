@@ -12,7 +12,7 @@ blueprint = AdminBlueprint("cache", style="pretty", unavailable="LMCache API is 
 
 class ClearQuery(Schema):
     locations = fields.List(
-        fields.Text(),
+        fields.Name(),
         load_default=None,
         metadata={"description": "Backends to clear, repeated; absent: all."},
     )

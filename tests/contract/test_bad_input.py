@@ -153,6 +153,12 @@ def test_a_name_that_nothing_has_is_refused_and_changes_nothing(host, name):
     refused(host.post("/cache/load-fs-chunks", json.dumps({"config_path": name})), 400)
 
 
+@pytest.mark.parametrize("name", ["\0", "LocalCPUBackend\0", "x\r\nSet-Cookie: y=z", "\x1b[31m", "\x7f"])
+def test_a_control_character_in_a_location_is_422(host, name):
+    """Other names that nothing has are, as in LMCache, locations with nothing in them."""
+    host.refused(host.delete(f"/cache/clear?locations=LocalCPUBackend&locations={quote(name)}"), 422)
+
+
 @pytest.mark.parametrize("content", NO_JSON)
 @pytest.mark.parametrize("route", ["POST /conf", "DELETE /cache/clear", "POST /cache/load-fs-chunks"])
 def test_a_body_that_is_no_json_object_is_refused(host, route, content):

@@ -39,7 +39,7 @@ def config(tmp_path, folder):
 
     def write(url=None, **keys):
         path = tmp_path / "store.yaml"
-        values = {"chunk_size": TOKENS, "remote_serde": "naive", "remote_url": url or f"fs://localhost:0{folder}", **keys}
+        values = {"chunk_size": TOKENS, "remote_url": url or f"fs://localhost:0{folder}", **keys}
         path.write_text(json.dumps({key: value for key, value in values.items() if value is not ...}))
         return str(path)
 

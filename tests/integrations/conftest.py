@@ -58,14 +58,22 @@ class Standalone:
     Args:
         process: The process.
         target: Port, or path of the socket.
-        log: File with what it wrote.
-        disk: Folder of its LocalDiskBackend.
+        folder: Where it runs.
     """
 
     process: subprocess.Popen[bytes]
     target: int | str
-    log: Path
-    disk: Path
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """File with what it wrote."""
+        return self.folder / "log"
+
+    @property
+    def disk(self) -> Path:
+        """Folder of its LocalDiskBackend."""
+        return self.folder / "disk"
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -141,7 +149,7 @@ def start_standalone(lmcache_python: str) -> Iterator[Start]:
                     cwd=folder,
                     env=environment(),
                 )
-            standalone = Standalone(process, f"{prefix}_{port}" if prefix else port, folder / "log", folder / "disk")
+            standalone = Standalone(process, f"{prefix}_{port}" if prefix else port, folder)
             started.append(standalone)
             return standalone
 

@@ -1,6 +1,7 @@
 """The embedded engine has the whole host surface: mypy compares each class with its protocol."""
 
 from lmcache_admin import engine
+from lmcache_admin.engine.statistics import ChunkStatisticsLookupClient
 from lmcache_admin.host import protocols
 
 
@@ -29,4 +30,8 @@ def connector(part: engine.Engine) -> protocols.Connector:
 
 
 def lookups(part: engine.Manager) -> protocols.LookupManager:
+    return part
+
+
+def statistics(part: ChunkStatisticsLookupClient) -> protocols.StatisticsClient:
     return part

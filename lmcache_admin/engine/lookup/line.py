@@ -55,7 +55,7 @@ class WorkerLine:
             UnansweredError: The worker cannot be reached, or is not asked for the moment.
         """
         if self._closed or time.monotonic() < self._paused_until:
-            raise self.failed("timed out a moment ago") from None
+            raise self.failed("it is left alone for the moment")
         try:
             return Question(self, self._idle.pop(), message, deadline, fresh=False)
         except IndexError:
@@ -108,7 +108,7 @@ class WorkerLine:
             return
         with self._lock:
             news, self._trouble = self._trouble is not None, None
-            missed, self._missed = self._missed, 0
+            missed, self._missed, self._paused_until = self._missed, 0, 0.0
         if news:
             logger.info("Worker %d answers lookups again; %d counted as misses", self.worker_id, missed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import selectors
 import socket
 import threading
@@ -14,7 +15,7 @@ from lmcache_admin import forks
 from lmcache_admin.engine.lookup.answers import Lookups, answer
 from lmcache_admin.engine.lookup.frames import PIECE, FrameError, FrameReader, frame
 from lmcache_admin.engine.lookup.place import peer_is_trusted
-from lmcache_admin.socket_files import SocketFile, StartError
+from lmcache_admin.socket_files import SocketFile, StartError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -39,22 +40,23 @@ class LookupServer:
 
     def __init__(self, engine: Lookups, path: str, *, replacing: bool = False) -> None:
         self._engine = engine
-        self._file = SocketFile(f"{path}.new" if replacing else path, 0o600, BACKLOG)
-        self._selector = selectors.DefaultSelector()
-        self._wake, self._woken = socket.socketpair()
-        self._selector.register(self._file.socket, selectors.EVENT_READ)
-        self._selector.register(self._woken, selectors.EVENT_READ)
         self._connections: OrderedDict[socket.socket, _Connection] = OrderedDict()  # by last message
         self._closing = self._left = self._complained = False
         self._thread = threading.Thread(target=self._run, name="lmcache-admin-lookup", daemon=True)
+        self._file = SocketFile(f"{path}.new" if replacing else path, 0o600, BACKLOG)
+        try:
+            self._selector = selectors.DefaultSelector()
+            self._wake, self._woken = socket.socketpair()
+        except OSError as error:
+            self._file.remove()
+            self._file.socket.close()
+            raise StartError(f"cannot serve lookups on {path!r}: {reason(error)}") from error
         forks.remember(self)
         try:
-            self._thread.start()
-            if replacing:
-                self._file.move(path)
+            self._begin(path)
         except (RuntimeError, OSError) as error:  # no thread to be had, or the name cannot be taken
             self.close()
-            raise StartError(f"cannot serve lookups on {path!r}: {error}") from error
+            raise StartError(f"cannot serve lookups on {path!r}: {reason(error)}") from error
 
     @property
     def path(self) -> str:
@@ -82,6 +84,13 @@ class LookupServer:
         self._left = True
         self._shut()
 
+    def _begin(self, path: str) -> None:
+        self._selector.register(self._file.socket, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread.start()
+        if self._file.path != os.path.abspath(path):
+            self._file.move(path)
+
     def _shut(self) -> None:
         for sock in (*self._connections, self._file.socket, self._wake, self._woken):
             sock.close()
@@ -95,6 +104,8 @@ class LookupServer:
                         self._accept()
                     elif isinstance(key.data, _Connection):
                         self._hear(key.data)
+        except Exception:  # the engine lives on, its schedulers say that lookups miss
+            logger.exception("The lookup server on %r has ended; create it anew", self._file.path)
         finally:
             self._shut()
 

@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import asdict
 
 from bench import Load, arguments, finish, kinds, median_of, table, wrk
-from engines import ask, engine
+from standalone import ask, engine
 
 PATHS = (
     "/healthz",

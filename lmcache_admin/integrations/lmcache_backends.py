@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,10 +26,9 @@ _REGISTERING = ("P2PBackend", "NixlStorageBackend")
 
 
 def is_lmcache(storage: object) -> bool:
-    """Whether a storage manager is LMCache's."""
-    from lmcache.v1.storage_backend.storage_manager import StorageManager
-
-    return isinstance(storage, StorageManager)
+    """Whether a storage manager is LMCache's; whose module need not be imported to say no."""
+    module = sys.modules.get("lmcache.v1.storage_backend.storage_manager")
+    return module is not None and isinstance(storage, module.StorageManager)
 
 
 def allocator(storage: Any) -> str | None:

@@ -7,6 +7,7 @@ Source: `LookupClientFactory` of LMCache 0.5.6.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 __all__ = ["describe_lookup"]
@@ -22,10 +23,9 @@ def describe_lookup(manager: Any, side: str) -> dict[str, Any] | None:
     Raises:
         ValueError: What would be made cannot be made.
     """
-    from lmcache.v1.manager import LMCacheManager
-
+    module = sys.modules.get("lmcache.v1.manager")  # not imported for this: no manager is of a class of it then
     name = f"create_lookup_{side}"
-    if getattr(type(manager), name, None) is not getattr(LMCacheManager, name):
+    if module is None or getattr(type(manager), name, None) is not getattr(module.LMCacheManager, name):
         return None
     if side == "server" and manager.lmcache_engine is None:
         return {"error": "engine not available"}

@@ -182,6 +182,10 @@ def backend_facts(folder: Path) -> dict[str, Any]:
         ask("DELETE", "/backends/LocalCPUBackend")
         ask("DELETE", "/backends/LocalDiskBackend")
         ask("POST", "/backends")
+        backends = storage.storage_backends
+        backends["P2PBackend"] = backends["LocalDiskBackend"]  # a stand-in: the real one needs another host
+        ask("POST", "/backends/LocalCPUBackend/recreate")
+        del backends["P2PBackend"]
         manager.config.remote_url = "nonsense"
         manager.config.remote_serde = None
         ask("POST", "/backends/RemoteBackend/recreate")

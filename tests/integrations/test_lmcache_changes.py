@@ -110,6 +110,13 @@ def test_closing_the_allocator_is_refused_and_changes_nothing(facts: dict[str, A
     assert (taken["order"], taken["found"]) == ([CPU, DISK, REMOTE], 32)
 
 
+def test_an_allocator_whose_memory_others_have_registered_is_not_recreated(facts: dict[str, Any]) -> None:
+    taken = facts["backends"]["steps"][-2]
+    assert (taken["asked"], taken["status"]) == (f"POST /backends/{CPU}/recreate", 409)
+    assert taken["body"]["message"] == f"P2PBackend has registered the memory that {CPU} allocates; nothing was closed."
+    assert (taken["allocates"], taken["found"]) == (True, 32)
+
+
 def test_a_backend_that_is_created_again_comes_back_to_its_place(facts: dict[str, Any]) -> None:
     closed, created = step(facts, f"DELETE /backends/{DISK}"), step(facts, "POST /backends")
     assert (closed["status"], closed["order"]) == (200, [CPU, REMOTE])

@@ -40,6 +40,91 @@ class Failing(Keeper):
 
 
 @pytest.fixture
+def scheduler(serve):
+    """A scheduler of the embedded engine whose client keeps statistics; its worker has nothing stored."""
+
+    def start(**extra_config):
+        return serve(role="scheduler", enable_chunk_statistics=True, extra_config=extra_config)
+
+    return start
+
+
+def look_up(running, name, count):
+    """Look up the tokens 0 … count-1, as the inference engine does."""
+    running.manager.lookup_client.lookup(list(range(count)), name)
+
+
+def status_of(running):
+    return running.get("/chunk_statistics/status").json()
+
+
+class TestEmbeddedEngine:
+    def test_chunks_that_come_again_are_counted_while_it_is_on(self, scheduler, eventually):
+        running = scheduler()
+        look_up(running, "before", 64)
+        running.post("/chunk_statistics/start")
+        look_up(running, "first", 64)
+        look_up(running, "second", 32)
+        eventually(lambda: status_of(running)["async_queue"]["current_size"] == 0)
+        running.post("/chunk_statistics/stop")
+        look_up(running, "after", 96)
+        status = status_of(running)
+        assert (status["enabled"], status["total_requests"]) == (False, 2)
+        assert (status["total_chunks"], status["unique_chunks"], status["duplicate_chunks"]) == (6, 4, 2)
+        assert status["reuse_rate"] == pytest.approx(2 / 6)
+
+    def test_status_has_the_keys_of_the_contract_in_their_order(self, scheduler):
+        status = status_of(scheduler())
+        assert list(status) == [
+            *("enabled", "total_requests", "timing", "total_chunks", "unique_chunks", "duplicate_chunks"),
+            *("reuse_rate", "bloom_filter", "async_queue", "timestamp", "auto_exit_enabled"),
+            *("auto_exit_timeout_hours", "auto_exit_target_unique_chunks"),
+        ]
+        assert list(status["timing"]) == [
+            *("lookup_time_seconds", "record_statistics_time_seconds", "check_exit_conditions_time_seconds"),
+            *("total_time_seconds", "overhead_time_seconds", "overhead_percentage"),
+        ]
+        assert list(status["bloom_filter"]) == [
+            *("size_mb", "hash_count", "item_count", "bits_set", "fill_rate", "expected_elements"),
+            "false_positive_rate",
+        ]
+        queue = ["capacity", "current_size", "max_size_reached", "full_blocks", "utilization"]
+        assert list(status["async_queue"]) == queue
+
+    def test_hash_files_have_keys_of_their_own(self, serve, tmp_path):
+        running = serve(
+            role="scheduler",
+            enable_chunk_statistics=True,
+            chunk_statistics_strategy="file_hash",
+            extra_config={"chunk_statistics_file_output_dir": str(tmp_path / "hashes")},
+        )
+        status = status_of(running)
+        assert "bloom_filter" not in status
+        assert list(status["file_hash"]) == ["file_count", "current_file_size", "file_max_count", "output_dir"]
+        assert status["file_hash"]["output_dir"] == str(tmp_path / "hashes")
+
+    @pytest.mark.parametrize("on", [True, False])
+    def test_reset_keeps_whether_it_is_on(self, scheduler, on):
+        running = scheduler()
+        running.post("/chunk_statistics/start")
+        look_up(running, "first", 64)
+        running.post(f"/chunk_statistics/{'start' if on else 'stop'}")
+        assert running.post("/chunk_statistics/reset").json() == {"status": "success", "message": "Reset"}
+        status = status_of(running)
+        assert (status["enabled"], status["total_requests"], status["total_chunks"]) == (on, 0, 0)
+
+    def test_a_client_that_keeps_none_is_400_and_a_worker_is_503(self, serve):
+        assert serve(role="scheduler").post("/chunk_statistics/start").status == 400
+        worker = serve(enable_chunk_statistics=True, internal_api_server_port_start=100)
+        assert worker.post("/chunk_statistics/start").status == 503
+
+    def test_a_client_that_was_closed_is_503(self, scheduler):
+        running = scheduler()
+        running.post("/lookup/close")
+        assert running.get("/chunk_statistics/status").status == 503
+
+
+@pytest.fixture
 def host(serve, tmp_path):
     """Serve a scheduler with the client that is given; further arguments are its configuration."""
 

@@ -29,8 +29,9 @@ def _is_ours(module: str) -> bool:
 
 
 def _raised_in(traceback: TracebackType | None) -> str:
+    """Module that asked for the attribute; a host that passes on what it is asked for by `__getattr__` did not."""
     module = ""
-    while traceback is not None:
+    while traceback is not None and traceback.tb_frame.f_code.co_name != "__getattr__":
         module = traceback.tb_frame.f_globals.get("__name__", "")
         traceback = traceback.tb_next
     return module

@@ -43,3 +43,12 @@ def test_without_a_manager_it_is_503(route):
         503,
         {"error": "LMCache adapter unavailable", "message": "LMCache adapter not configured."},
     )
+
+
+@pytest.mark.parametrize("why", ["metadata not available", "engine not available"])
+@pytest.mark.parametrize("verb", ["create", "recreate"])
+def test_what_the_host_cannot_make_is_400_in_its_words(serve, stand_in, verb, why):
+    manager, _ = stand_in()
+    setattr(manager, f"{verb}_lookup_server", lambda dryrun=False: {"error": why})
+    answer = serve(manager).post(f"/lookup/{verb}")
+    assert (answer.status, answer.json()) == (400, {"error": why, "role": "worker"})

@@ -95,3 +95,31 @@ def test_without_a_member_exactly_the_routes_of_the_table_fail(serve, stand_in, 
         status, text = expected(route, member) if {member, member.replace("_client", "_server")} & needs else (200, "")
         assert (route, answer.status) == (route, status), answer.text
         assert text in re.sub(r'": "', '":"', answer.text), route
+
+
+class PassingOn:
+    """A part of a host that leaves everything to another."""
+
+    def __init__(self, other):
+        self._other = other
+
+    def __getattr__(self, name):
+        return getattr(self._other, name)
+
+
+def test_a_host_that_passes_calls_on_lacks_what_the_other_lacks(serve, stand_in):
+    manager, _ = stand_in("engine.freeze")
+    running = serve(PassingOn(manager))
+    manager.lmcache_engine = PassingOn(manager.lmcache_engine)
+    answer = running.put("/freeze/enable")
+    assert (answer.status, answer.json()["missing"]) == (501, "freeze")
+    assert running.get("/freeze/status").status == 200
+
+
+def test_a_fault_inside_the_host_is_no_lack(serve, stand_in):
+    manager, _ = stand_in()
+    manager.lmcache_engine.freeze = lambda enabled: manager.no_such_thing
+    answer = serve(manager).put("/freeze/enable")
+    assert (answer.status, answer.json()["error"]) == (500, "Failed to enable freeze mode")
+    assert "no_such_thing" in answer.json()["message"]
+    assert "missing" not in answer.json()

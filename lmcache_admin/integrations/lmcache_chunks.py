@@ -235,8 +235,10 @@ class _Memory:
         tokens = shapes[0][2] if len(shapes[0]) == 4 else 0
         own = self.metadata.get_shapes(tokens), self.metadata.get_dtypes()
         known = MemoryFormat.KV_MLA_FMT if self.metadata.use_mla else MemoryFormat.KV_2LTD
-        if (shapes, dtypes) != own or fmt != known:
+        if (shapes, dtypes) != own:
             return f"its layout is {_shown(shapes, dtypes)}, not {_shown(*own)}"
+        if fmt != known:
+            return f"its memory format is {getattr(fmt, 'name', fmt)}, not {known.name}"
         if not 1 <= tokens <= self._tokens:
             return f"it has {tokens} tokens, a chunk of this engine {self._tokens} at most"
         return ""

@@ -95,6 +95,16 @@ def server_facts(settings: dict[str, Any], worker_id: int, **about: Any) -> dict
     return facts
 
 
+def refusal_facts() -> dict[str, list[Any]]:
+    """What we answer where nothing can be made, and what LMCache answers."""
+    without_engine, without_metadata = scheduler(role="worker"), scheduler()
+    without_metadata._lmcache_engine_metadata = None
+    return {
+        "described": [describe_lookup(without_engine, "server"), describe_lookup(without_metadata, "client")],
+        "made": [without_engine.create_lookup_server(), without_metadata.create_lookup_client()],
+    }
+
+
 def lookup_facts(folder: Path) -> dict[str, Any]:
     """A scheduler with a live client, whose lookup is answered by two live servers, under requests of an operator."""
     from lmcache.v1.lookup_client.factory import LookupClientFactory
@@ -204,6 +214,7 @@ def facts(folder: Path) -> dict[str, Any]:
             **{name: server_facts(settings, worker_id) for name, (settings, worker_id) in SERVERS.items()},
             "no engine id": server_facts({}, 0, engine_id=None),
         },
+        "refusals": refusal_facts(),
         "lookup": lookup_facts(folder),
         "backends": backend_facts(folder),
         "asynchronous client": client_facts(ASYNCHRONOUS, close=False),

@@ -53,6 +53,11 @@ def test_a_description_is_what_lmcache_really_makes(facts: dict[str, Any], kind:
     assert len({one["made"] for one in facts[kind].values()}) > 2
 
 
+def test_what_cannot_be_made_is_refused_in_the_words_of_lmcache(facts: dict[str, Any]) -> None:
+    assert facts["refusals"]["described"] == facts["refusals"]["made"]
+    assert all("error" in one for one in facts["refusals"]["made"])
+
+
 def test_a_description_of_an_asynchronous_client_is_what_lmcache_really_makes(facts: dict[str, Any]) -> None:
     assert facts["asynchronous client"] == dict.fromkeys(("described", "made"), "LMCacheAsyncLookupClient")
     assert facts["asynchronous client without engine id"] == dict.fromkeys(("described", "made"), "fails")

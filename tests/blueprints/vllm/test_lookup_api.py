@@ -95,6 +95,15 @@ def test_what_cannot_be_made_is_400_and_leaves_what_is_there(serve):
     assert info(running)["client"] == "LookupClient"
 
 
+def test_a_server_without_an_engine_is_400(serve):
+    running = serve()
+    engine, running.manager.lmcache_engine = running.manager.lmcache_engine, None
+    answers = [running.post(f"/lookup/{end}") for end in ("create", "create?dryrun=true")]
+    running.manager.lmcache_engine = engine
+    for answer in answers:
+        assert (answer.status, answer.json()) == (400, {"error": "engine not available", "role": "worker"})
+
+
 def test_a_configuration_that_was_changed_counts_for_the_next_client(serve):
     running = serve(role="scheduler")
     running.post("/conf", '{"hit_miss_ratio": 0.25}')

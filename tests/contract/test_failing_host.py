@@ -45,6 +45,20 @@ def test_without_a_manager_it_is_503(route):
     )
 
 
+def test_loading_that_fails_in_another_way_names_its_file(serve, stand_in, ask, tmp_path):
+    manager, _ = stand_in()
+    manager.lmcache_engine.is_hot_cache_enabled = lambda: 1 / 0
+    answer = ask(serve(manager), LOADS)
+    assert (answer.status, answer.json()) == (
+        500,
+        {
+            "error": "Failed to load chunks from FSConnector",
+            "message": "division by zero",
+            "config_path": str(tmp_path / "store.yaml"),
+        },
+    )
+
+
 @pytest.mark.parametrize("why", ["metadata not available", "engine not available"])
 @pytest.mark.parametrize("verb", ["create", "recreate"])
 def test_what_the_host_cannot_make_is_400_in_its_words(serve, stand_in, verb, why):

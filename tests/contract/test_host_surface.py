@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lmcache_admin import create_app
 
@@ -65,6 +66,11 @@ def expected(route: str, member: str) -> tuple[int, str]:
 
 def test_every_route_has_its_row():
     assert sorted(TABLE) == sorted(ROUTES)
+
+
+def test_the_contracts_answers_are_listed_for_every_route():
+    listed = yaml.safe_load((Path(__file__).parent / "statuses.yaml").read_text())
+    assert sorted(listed) == sorted(ROUTES)
 
 
 def test_every_member_of_a_whole_host_stands_in_the_table(stand_in):

@@ -7,7 +7,7 @@ from lmcache_admin.blueprint import AdminBlueprint, Schema, Work, fields
 from lmcache_admin.host.current import current_config_folders, current_engine, current_runtime
 from lmcache_admin.operations import chunk_store_file, load_fs_chunks
 
-blueprint = AdminBlueprint("load-fs-chunks", style="pretty")
+blueprint = AdminBlueprint("load_fs_chunks", style="pretty")
 
 
 class LoadBody(Schema):

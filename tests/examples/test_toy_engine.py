@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -33,6 +34,7 @@ MISSING = {
     "GET /hot_cache/status": "is_hot_cache_enabled",
     "POST /cache/store": "store",
     "POST /cache/retrieve": "retrieve",
+    "POST /cache/load-fs-chunks": "open_chunk_source",
     "GET /inference_info": "get_inference_info",
     "POST /cache/kvcache/record_slot": "kvcache_check_log_enabled",
     "GET /bypass/list": "storage_manager",
@@ -61,10 +63,13 @@ QUERY = "tokens_mock=0,16&backend_name=memory&enabled=true"
 class Program:
     """The running example, and a client for its service."""
 
-    def __init__(self, port, client):
-        environ = {**os.environ, "LMCACHE_INTERNAL_API_SERVER_PORT_START": str(port - 1)}
+    def __init__(self, port, client, folder):
+        self.store = folder / "store.yaml"
+        self.store.write_text("remote_url: fs://localhost:0/nowhere\n")
+        prefix = "LMCACHE_INTERNAL_API_SERVER_"
+        settings = {f"{prefix}PORT_START": str(port - 1), f"{prefix}CONFIG_FOLDERS": str(folder)}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen([sys.executable, PROGRAM], **pipes, env=environ, text=True)
+        self.process = subprocess.Popen([sys.executable, PROGRAM], **pipes, env=os.environ | settings, text=True)
         self.admin = client(port)
         assert self.line() == f"admin service: port {port}"
 
@@ -78,7 +83,8 @@ class Program:
 
     def ask(self, route):
         method, path = route.replace("<name>", "memory").split(" ")
-        return self.admin.request(method, f"{path}?{QUERY}")
+        body = json.dumps({"config_path": str(self.store)})
+        return self.admin.request(method, f"{path}?{QUERY}", body, {"Content-Type": "application/json"})
 
     def end(self):
         _, errors = self.process.communicate(timeout=30)
@@ -86,8 +92,8 @@ class Program:
 
 
 @pytest.fixture
-def program(free_port, client):
-    running = Program(free_port(2) + 1, client)
+def program(free_port, client, tmp_path):
+    running = Program(free_port(2) + 1, client, tmp_path)
     yield running
     running.process.kill()
     running.process.communicate()

@@ -12,8 +12,10 @@ blueprint = AdminBlueprint("inference", style="pretty_any", unavailable="LMCache
 @blueprint.get("/inference_info", operation="get inference info", role="viewer", lane="read", redacted=True)
 def get_inference_info() -> Any:
     """Return what the manager knows of the inference engine."""
-    info = current_manager().get_inference_info()
-    return expect(dict, info, "get_inference_info()", "an object")
+    manager: Any = current_manager()
+    if not hasattr(manager, "get_inference_info"):
+        raise _failure("info", manager)
+    return expect(dict, manager.get_inference_info(), "get_inference_info()", "an object")
 
 
 @blueprint.get("/inference_version", operation="get inference version", role="viewer", lane="read")
@@ -21,7 +23,12 @@ def get_inference_version() -> dict[str, Any]:
     """Return the inference engine's version; the connector knows it where the manager does not."""
     manager: Any = current_manager()
     knows = manager if hasattr(manager, "get_inference_version") else getattr(manager, "_connector", None) or manager
-    if not hasattr(knows, "get_inference_version"):  # 500 and these words are the contract's
-        text = f"{type(knows).__name__!r} object has no attribute 'get_inference_version'"
-        raise Failure(500, {"error": "Failed to get inference version", "message": text})
+    if not hasattr(knows, "get_inference_version"):
+        raise _failure("version", knows)
     return {"vllm_version": expect(str, knows.get_inference_version(), "get_inference_version()", "a text")}
+
+
+def _failure(what: str, owner: object) -> Failure:
+    """500 and these words, where others are 501: LMCache's own answer."""
+    text = f"{type(owner).__name__!r} object has no attribute 'get_inference_{what}'"
+    return Failure(500, {"error": f"Failed to get inference {what}", "message": text})

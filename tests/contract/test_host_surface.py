@@ -23,6 +23,7 @@ ELSEWHERE = {
 }
 #: Answers that LMCache fixes otherwise: (route, member) -> status, text.
 LETTER = {
+    ("GET /inference_info", "manager.get_inference_info"): (500, "no attribute 'get_inference_info'"),
     ("GET /inference_version", "manager.get_inference_version"): (500, "no attribute 'get_inference_version'"),
     ("GET /cache/kvcache/info", "manager.kv_caches"): (404, "kv_caches not available"),
     ("GET /cache/kvcache/check", "manager.kv_caches"): (500, "no attribute 'kv_caches'"),

@@ -35,7 +35,6 @@ MISSING = {
     "POST /cache/store": "store",
     "POST /cache/retrieve": "retrieve",
     "POST /cache/load-fs-chunks": "open_chunk_source",
-    "GET /inference_info": "get_inference_info",
     "POST /cache/kvcache/record_slot": "kvcache_check_log_enabled",
     "GET /bypass/list": "storage_manager",
     "PUT /bypass/add": "storage_manager",
@@ -47,6 +46,7 @@ MISSING = {
 }
 #: Routes whose answer LMCache fixes for an engine without that part: route -> status, `error`.
 FIXED = {
+    "GET /inference_info": (500, "Failed to get inference info"),
     "GET /inference_version": (500, "Failed to get inference version"),
     "GET /lookup/info": (503, "API unavailable"),
     "POST /lookup/close": (400, "Unknown role"),

@@ -66,11 +66,11 @@ def written_facts(root: Path, folder: Path) -> dict[str, Any]:
     with engine(root, remote_url=url(folder), local_disk=None, **OFF) as manager:
         cache, tokens = manager.lmcache_engine, list(range(COUNT * CHUNK))
         cache.store(tokens=tokens, slot_mapping=torch.arange(len(tokens)), kvcaches=None, req_id="scenario")
+        own = cache.storage_manager.storage_backends["RemoteBackend"]
         end = time.monotonic() + 60
-        while len(list(folder.glob("*.data"))) < COUNT:
+        while own.put_tasks or len(list(folder.glob("*.data"))) < COUNT:
             assert time.monotonic() < end, "LMCache did not write its chunks"
             time.sleep(0.01)
-        own = cache.storage_manager.storage_backends["RemoteBackend"]
         own.put_tasks.update(("a", "b", "c"))  # what the gauge counts
         before, answer, after = gauge(), loaded(manager, folder), gauge()
         own.put_tasks.clear()

@@ -113,6 +113,16 @@ def test_a_file_elsewhere_is_read_by_lmcache_and_not_by_us(pair: Any, config: st
     assert ours.json() == {"detail": f"Invalid configuration file: [Errno 2] No such file or directory: '{elsewhere}'"}
 
 
+def test_the_embedded_engine_loads_what_lmcache_wrote(serve: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "store.yaml").write_text(f"remote_url: fs://localhost:0{folder}\n")
+    running = serve(
+        extra={"config_folders": [str(tmp_path)]}, extra_config={"embedded_engine_model_name": "standalone_model"}
+    )
+    answer = running.post(PATH, json.dumps({"config_path": str(tmp_path / "store.yaml")})).json()
+    assert (answer["loaded_chunks"], answer["failed_keys"]) == (20, ["garbage"])
+    assert running.post("/cache/retrieve?tokens_mock=9000,9320").json()["num_retrieved"] == 320
+
+
 def test_every_chunk_is_in_memory_once_with_its_bytes(facts: dict[str, Any]) -> None:
     fresh = facts["fresh"]
     assert (fresh["answer"]["loaded_chunks"], fresh["files"], fresh["again"]) == (40, 40, 40)

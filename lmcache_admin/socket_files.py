@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterator
@@ -96,6 +97,14 @@ class SocketFile:
             sock.close()
             raise
         return sock
+
+
+def remove_stale(folder: str, name: re.Pattern[str]) -> None:
+    """Remove the sockets with such names that nobody listens on any more: killed processes have left them."""
+    with contextlib.suppress(OSError), _locked(folder):
+        for entry in list(os.scandir(folder)):
+            if name.fullmatch(entry.name) and stat.S_ISSOCK(os.lstat(entry.path).st_mode) and not _answers(entry.path):
+                os.unlink(entry.path)
 
 
 def _make_folder(folder: str) -> None:

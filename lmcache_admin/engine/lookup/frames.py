@@ -61,13 +61,25 @@ class FrameReader:
         return found
 
 
+def left(deadline: float) -> float:
+    """Seconds until `deadline` (`time.monotonic`).
+
+    Raises:
+        TimeoutError: None.
+    """
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError(0, "Timed out")
+    return seconds
+
+
 def send(sock: socket.socket, message: bytes, deadline: float) -> None:
     """Send a frame until `deadline` (`time.monotonic`).
 
     Raises:
         OSError: The other end is gone, or the time is over.
     """
-    sock.settimeout(_left(deadline))
+    sock.settimeout(left(deadline))
     sock.sendall(message)
 
 
@@ -80,20 +92,13 @@ def receive(sock: socket.socket, deadline: float) -> dict[str, Any]:
     """
     reader = FrameReader()
     while True:
-        sock.settimeout(_left(deadline))
+        sock.settimeout(left(deadline))
         piece = sock.recv(PIECE)
         if not piece:
             raise ConnectionResetError(0, "Closed by the other end")
         messages = reader.feed(piece)
         if messages:
             return messages[0]
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError(0, "Timed out")
-    return left
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

@@ -8,12 +8,13 @@ import threading
 import time
 from collections import deque
 
-from lmcache_admin.engine.lookup.frames import FrameError, receive, send
+from lmcache_admin.engine.lookup.frames import FrameError, left, receive, send
 from lmcache_admin.engine.lookup.place import peer_is_trusted
 from lmcache_admin.socket_files import reason
 
 logger = logging.getLogger(__name__)
 
+QUEUE_PAUSE = 0.002  # seconds between attempts while more connect than the worker has taken yet
 IDLE = 8  # connections that are kept for the next lookup
 
 
@@ -69,8 +70,7 @@ class WorkerLine:
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.settimeout(max(deadline - time.monotonic(), 0.001))
-            sock.connect(self.path)
+            _connect(sock, self.path, deadline)
             if not peer_is_trusted(sock):
                 raise PermissionError(0, "Another user serves it")
         except OSError as error:
@@ -126,6 +126,18 @@ class WorkerLine:
         idle, self._idle = self._idle, deque()
         for sock in idle:
             sock.close()
+
+
+def _connect(sock: socket.socket, path: str, deadline: float) -> None:
+    """Connect by `deadline`; a Unix socket with a time-out does not wait for a place in a full queue by itself."""
+    while True:
+        sock.settimeout(left(deadline))
+        try:
+            sock.connect(path)
+        except BlockingIOError:
+            time.sleep(QUEUE_PAUSE)
+        else:
+            return
 
 
 class Question:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,11 +12,12 @@ from lmcache_admin.engine.errors import ConfigurationError
 from lmcache_admin.engine.lookup.client import LookupClient
 from lmcache_admin.engine.lookup.hit_limit import HitLimitLookupClient
 from lmcache_admin.engine.lookup.parts import LookupPartError
-from lmcache_admin.engine.lookup.place import lookup_folder, socket_path
+from lmcache_admin.engine.lookup.place import FOLDER, NAME, lookup_folder, socket_path
 from lmcache_admin.engine.lookup.protocol import Client
 from lmcache_admin.engine.lookup.server import LookupServer
 from lmcache_admin.engine.metadata import Metadata
 from lmcache_admin.engine.statistics import ChunkStatisticsLookupClient, StatisticsOptions
+from lmcache_admin.socket_files import remove_stale
 
 if TYPE_CHECKING:
     from lmcache_admin.engine.engine import Engine
@@ -61,6 +63,8 @@ def make_server(engine: Engine, replacing: LookupServer | None = None) -> Lookup
     path = _own_path(engine)
     if path is None:
         return None
+    if not engine.config.get_extra_config_value(FOLDER):  # the folder of this machine's own: what else is there is ours
+        remove_stale(os.path.dirname(path), NAME)
     return LookupServer(engine, path, replacing=replacing is not None and replacing.path == path)
 
 

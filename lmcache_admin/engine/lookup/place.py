@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 from lmcache_admin.engine.errors import ConfigurationError
 
 FOLDER = "embedded_engine_lookup_folder"
+NAME = re.compile(r"lookup-[0-9a-f]{16}-\d+(\.new)?")
 
 _CREDENTIALS = struct.Struct("3i")  # process, user, group
 

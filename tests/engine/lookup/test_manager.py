@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -179,6 +180,27 @@ def test_a_stale_socket_is_replaced(worker: MakeManager, folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
     assert worker().lookup_server is not None
+
+
+def test_what_killed_processes_left_is_cleared_away_and_nothing_else(
+    make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = make_manager()
+    assert living.lookup_server is not None
+    folder = Path(living.lookup_server.path).parent
+    assert folder.parent == tmp_path
+    left = folder / "lookup-0123456789abcdef-0"
+    others = [folder / "lookup-other", folder / "lookup-0123456789abcdef-1"]
+    for path in (left, others[0]):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+    others[1].write_text("no socket")
+    second = make_manager()
+    assert second.lookup_server is not None
+    assert not left.exists()
+    assert all(path.exists() for path in [*others, Path(living.lookup_server.path), Path(second.lookup_server.path)])
+    others[0].unlink()
 
 
 @pytest.mark.parametrize("folder_name", ["x" * 120, "file"])

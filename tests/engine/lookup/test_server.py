@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -31,8 +32,8 @@ def path_of(manager: Manager) -> str:
 
 def connected(manager: Manager) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
+    sock.connect(path_of(manager))  # before the time-out: with one it would not wait for a place in the queue
     sock.settimeout(30)
-    sock.connect(path_of(manager))
     return sock
 
 
@@ -141,6 +142,19 @@ def test_the_newest_of_too_many_connections_is_answered(stored: Manager) -> None
     finally:
         for sock in crowd:
             sock.close()
+
+
+def test_more_at_once_than_the_queue_holds_are_all_answered(
+    stored: Manager, scheduler: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "BACKLOG", 1)
+    monkeypatch.setattr(server, "CONNECTIONS", 1000)
+    stored.recreate_lookup_server()
+    client = scheduler().lookup_client
+    assert client is not None
+    with ThreadPoolExecutor(50) as pool:
+        found = list(pool.map(lambda number: client.lookup(list(range(48)), f"{number}"), range(500)))
+    assert found == [32] * 500
 
 
 def test_a_closed_engine_says_so_and_the_server_lives(stored: Manager) -> None:

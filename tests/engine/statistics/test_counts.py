@@ -230,3 +230,39 @@ def test_a_replaced_client_ends_its_thread(make_manager: Callable[..., Manager])
     manager.config.enable_chunk_statistics = False
     assert manager.create_lookup_client() == {"new": "LookupClient"}
     assert counters() == []
+
+
+def test_everything_at_once_gives_no_fault_and_right_counts_afterwards(make: Counting) -> None:
+    client = make(extra={"async_queue_capacity": 50})
+    done = threading.Event()
+    faults: list[str] = []
+
+    def guarded(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - any error at all is a finding
+            faults.append(repr(error))
+
+    def manage() -> None:
+        acts = [client.start_statistics, client.get_statistics, client.stop_statistics, client.reset_statistics]
+        while not done.is_set():
+            for act in acts:
+                guarded(act)
+
+    def ask(seed: int) -> None:
+        for number in range(200):
+            guarded(lambda number=number: client.lookup([seed * 1000 + number] * 32, f"{seed}-{number}"))
+
+    manager = threading.Thread(target=manage)
+    askers = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
+    for thread in (manager, *askers):
+        thread.start()
+    for thread in askers:
+        thread.join()
+    done.set()
+    manager.join()
+    assert faults == []
+    client.start_statistics()
+    client.reset_statistics()
+    look_up(client, A, A)
+    assert counts(client) == (2, 6, 3, 3)

@@ -58,7 +58,7 @@ def _text(path: str, folders: Sequence[str]) -> str:
     if "\0" in path:
         raise Unfit("embedded null byte")
     real = os.path.realpath(path)
-    if not any(_lies_in(real, os.path.realpath(folder)) for folder in folders):
+    if not path or not any(_lies_in(real, os.path.realpath(folder)) for folder in folders):
         logger.warning(
             "The configuration %r of a request is not read: it lies in no folder of "
             "internal_api_server_config_folders (%s)",

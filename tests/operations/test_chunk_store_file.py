@@ -88,6 +88,11 @@ def test_a_folder_is_no_file(folder):
     assert refusal(folder, folder) == (400, f"Invalid configuration file: [Errno 21] Is a directory: {str(folder)!r}")
 
 
+def test_an_empty_name_is_not_the_folder_of_the_process(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert refusal("", folder) == missing("")
+
+
 def test_a_name_with_a_nul_is_refused(folder):
     assert refusal(f"{folder}/a\0b", folder) == (400, "Invalid configuration file: embedded null byte")
 

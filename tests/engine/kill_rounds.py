@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from lmcache_admin.engine import Configuration, Engine, Manager
-from lmcache_admin.engine.backends.files import TEMPORARY
+from lmcache_admin.engine.aside import TEMPORARY
 
 CHUNK = 16
 SHAPE = {"layers": 2, "blocks": 2, "block_size": CHUNK, "heads": 16, "head_size": 64}  # 128 KiB a chunk

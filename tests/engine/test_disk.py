@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import lmcache_admin
+from lmcache_admin.engine.aside import TEMPORARY
 from lmcache_admin.engine.backends.disk import HEADER_ROOM, LocalDiskBackend
-from lmcache_admin.engine.backends.files import HEAD, TEMPORARY
+from lmcache_admin.engine.backends.files import HEAD
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.errors import StorageError
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from lmcache_admin.engine.aside import sync
 from lmcache_admin.engine.backends import files
 from lmcache_admin.engine.backends.folders import PROBE, SUFFIX, Folders
 from lmcache_admin.engine.backends.index import Index, Seal
@@ -102,8 +103,8 @@ class LocalDiskBackend:
                     return False
                 seal = Seal.of(path.stat())
             if not self._index.vouches(name, seal, synced=True):
-                files.sync(path)
-                files.sync(path.parent)
+                sync(path)
+                sync(path.parent)
                 self._index.sync(name, seal)
         except OSError:
             return False

@@ -7,10 +7,7 @@ description u32; the description (JSON: key, layout, tokens); the payload.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
-import itertools
 import json
 import os
 import struct
@@ -19,6 +16,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from lmcache_admin.engine.aside import Aside, sync
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.errors import CorruptChunkError, NewerFormatError
 
@@ -26,8 +24,6 @@ MAGIC = b"LMADMCHK"
 FORMAT = 1
 HEAD = struct.Struct("<8sHHIQII")
 LONGEST_DESCRIPTION = 65536
-TEMPORARY = ".writing-"
-_numbers = itertools.count()
 
 
 def chunk_name(key: ChunkKey, layout: Layout | None = None) -> str:
@@ -53,21 +49,13 @@ def write_chunk(path: Path, key: ChunkKey, chunk: Chunk) -> os.stat_result:
     Raises:
         OSError: Under the name is what was there before, or the chunk, whole but perhaps not on the medium.
     """
-    header = packed(key, chunk)
-    descriptor, temporary = _open_temporary(path.parent)
-    try:
-        try:
-            _write_all(descriptor, [memoryview(header), memoryview(chunk.payload)])
-            now = time.time_ns()  # finer than the kernel's clock, so that any later write shows in the time
-            os.utime(descriptor, ns=(now, now))
-            os.fsync(descriptor)
-            os.rename(temporary, path)
-            facts = os.fstat(descriptor)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-    finally:
-        os.close(descriptor)
+    with Aside(path.parent, 0o600) as aside:
+        aside.write([packed(key, chunk), chunk.payload])
+        now = time.time_ns()  # finer than the kernel's clock, so that any later write shows in the time
+        os.utime(aside.descriptor, ns=(now, now))
+        os.fsync(aside.descriptor)
+        aside.rename(path)
+        facts = os.fstat(aside.descriptor)
     sync(path.parent)
     return facts
 
@@ -101,60 +89,6 @@ def read_tokens(path: Path) -> int:
             return int(_read_header(file, os.fstat(file.fileno()).st_size)[0]["tokens"])
     except (OSError, CorruptChunkError, NewerFormatError):
         return 0
-
-
-def sync(path: Path) -> None:
-    """Bring a file's content, or a folder's names, onto the medium."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove_leftovers(folder: Path) -> int:
-    """Remove temporary files whose writer is dead: a living one holds a lock on its file."""
-    removed = 0
-    for path in folder.glob(f"{TEMPORARY}*"):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-            removed += 1
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
-    return removed
-
-
-def _open_temporary(folder: Path) -> tuple[int, Path]:
-    while True:
-        path = folder / f"{TEMPORARY}{os.getpid()}-{next(_numbers)}-{os.urandom(4).hex()}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            os.close(descriptor)
-            path.unlink(missing_ok=True)
-            raise
-        if os.fstat(descriptor).st_nlink:
-            return descriptor, path
-        os.close(descriptor)  # a starting process took it for a leftover before the lock was ours
-
-
-def _write_all(descriptor: int, parts: list[memoryview]) -> None:
-    while parts:
-        written = os.writev(descriptor, parts)
-        if written == 0:
-            raise OSError(errno.EIO, "nothing was written")
-        while parts and written >= len(parts[0]):
-            written -= len(parts.pop(0))
-        if parts:
-            parts[0] = parts[0][written:]
 
 
 def _read_into(file: Any, buffer: bytearray) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lmcache_admin.engine.backends.files import remove_leftovers
+from lmcache_admin.engine.aside import remove_leftovers
 from lmcache_admin.engine.errors import StorageError
 
 logger = logging.getLogger(__name__)

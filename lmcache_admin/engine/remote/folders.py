@@ -10,13 +10,12 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-from lmcache_admin.engine.backends.files import sync
+from lmcache_admin.engine.aside import Aside, sync
 from lmcache_admin.engine.chunks import Chunk, ChunkKey
 from lmcache_admin.engine.errors import CorruptChunkError
 from lmcache_admin.engine.remote.codec import HEADER, Form, Record
 from lmcache_admin.engine.remote.hidden import SUFFIX, Hidden, file_name, key_text
 from lmcache_admin.engine.remote.protocol import BATCH, Scope, StoreDownError, StoreRefusedError
-from lmcache_admin.engine.remote.writing import Aside
 
 # What says that the whole place is out of reach, as a network file system says it.
 GONE = frozenset(

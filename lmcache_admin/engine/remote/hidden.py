@@ -9,10 +9,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from lmcache_admin.engine.backends.files import remove_leftovers
+from lmcache_admin.engine.aside import Aside, remove_leftovers
 from lmcache_admin.engine.chunks import ChunkKey
 from lmcache_admin.engine.remote.codec import Record
-from lmcache_admin.engine.remote.writing import Aside
 
 NAME = ".lmcache-admin"
 CHECKSUMS = "checksums"

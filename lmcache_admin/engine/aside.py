@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lmcache_admin.engine.backends.files import TEMPORARY
-
+TEMPORARY = ".writing-"
 _numbers = itertools.count()
 
 
@@ -26,7 +25,7 @@ class Aside:
         OSError: It cannot be made.
     """
 
-    def __init__(self, folder: Path, mode: int) -> None:
+    def __init__(self, folder: str | os.PathLike[str], mode: int) -> None:
         self.descriptor, self._path = _open(folder, mode)
         self._renamed = False
 
@@ -34,9 +33,13 @@ class Aside:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End of the writing; a file without its name is gone."""
         if not self._renamed:
             with suppress(OSError):
-                self._path.unlink()
+                os.unlink(self._path)
         os.close(self.descriptor)
 
     def write(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
@@ -51,16 +54,44 @@ class Aside:
             if left:
                 left[0] = left[0][written:]
 
-    def rename(self, path: Path) -> None:
+    def rename(self, path: str | os.PathLike[str]) -> None:
         """Give the file its name, in place of what had it."""
         os.rename(self._path, path)
         self._renamed = True
 
 
-def _open(folder: Path, mode: int) -> tuple[int, Path]:
+def sync(path: str | os.PathLike[str]) -> None:
+    """Bring a file's content, or a folder's names, onto the medium."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove temporary files whose writer is dead: a living one holds a lock on its file."""
+    removed = 0
+    for path in folder.glob(f"{TEMPORARY}*"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            removed += 1
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+    return removed
+
+
+def _open(folder: str | os.PathLike[str], mode: int) -> tuple[int, str]:
     """A new file that holds a lock as long as its writer lives: `remove_leftovers` spares it."""
     while True:
-        path = folder / f"{TEMPORARY}{os.getpid()}-{next(_numbers)}-{os.urandom(4).hex()}"
+        path = f"{os.fspath(folder)}/{TEMPORARY}{os.getpid()}-{next(_numbers)}-{os.urandom(4).hex()}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with suppress(OSError):  # a network file system without locks: a crash leaves the file, nothing worse
             fcntl.flock(descriptor, fcntl.LOCK_EX)

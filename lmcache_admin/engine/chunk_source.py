@@ -122,8 +122,6 @@ class FolderChunkSource:
             return FAILED, str(error)
         if chunk is None:
             return FAILED, "it is not there"
-        if chunk.tokens > self._metadata.chunk_size:
-            return FAILED, f"it has {chunk.tokens} tokens, a chunk of this engine {self._metadata.chunk_size} at most"
         if not self._take(chunk.nbytes):
             return FULL, "memory is full of chunks of this load"
         if not self._memory.put(key, chunk):

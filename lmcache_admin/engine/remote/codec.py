@@ -76,6 +76,8 @@ class Form:
             raise CorruptChunkError("shorter than a header")
         layout, tokens, nbytes = _described(header)
         self._judge_layout(layout)
+        if self.layout is not None and tokens > self.chunk_size:  # of up to 2 GiB, which would all be read
+            raise UnsuitableChunkError(f"{tokens} tokens; a chunk of this engine has {self.chunk_size} at most")
         if nbytes != layout.nbytes(tokens) or nbytes != room:
             raise CorruptChunkError(f"{room} bytes follow a header that says {nbytes}, {tokens} tokens of {layout}")
 

@@ -35,6 +35,10 @@ class PlainRuntime:
         kind = type(allocator).__name__
         return next((name for name, found in storage.list_backends().items() if found == kind), None)
 
+    def close_backend(self, storage: StorageManager, name: str) -> bool:
+        """Let the storage manager do it."""
+        return storage.close_backend(name)
+
     def create_backends(self, storage: StorageManager) -> Mapping[str, str]:
         """Let the storage manager do it, and put new ones where it will."""
         return storage.create_backends()

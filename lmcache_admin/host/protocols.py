@@ -243,6 +243,9 @@ class Runtime(Protocol):
     def allocator(self, storage: StorageManager) -> str | None:
         """Return the name of the backend that allocates the memory of the others; None where nobody says."""
 
+    def close_backend(self, storage: StorageManager, name: str) -> bool:
+        """Close a backend and take it out; False if there is none of that name."""
+
     def create_backends(self, storage: StorageManager) -> Mapping[str, str]:
         """Create what is missing, each in its place of the search order; return what is new."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lmcache_admin.errors import Conflict
+from lmcache_admin.integrations.lmcache_closing import let_close, parts
 
-__all__ = ["allocator", "create", "is_lmcache", "recreate"]
+__all__ = ["allocator", "close", "create", "is_lmcache", "recreate"]
 
 #: LMCache's search order, which is fixed; plug-ins come after it.
 _ORDER = (
@@ -37,6 +38,13 @@ def allocator(storage: Any) -> str | None:
     return next((name for name, backend in list(storage.storage_backends.items()) if backend is held), None)
 
 
+def close(storage: Any, name: str) -> bool:
+    """Close a backend."""
+    let_close(storage.storage_backends.get(name))
+    closed: bool = storage.close_backend(name)
+    return closed
+
+
 def create(storage: Any) -> Mapping[str, str]:
     """Create what is missing, each in its place of the search order, where LMCache puts new ones at the end."""
     try:
@@ -59,6 +67,7 @@ def recreate(storage: Any, name: str) -> Mapping[str, str]:
     bound = [other for other in _REGISTERING if other in storage.storage_backends]
     if bound and name == allocator(storage):
         raise Conflict(f"{bound[0]} has registered the memory that {name} allocates; nothing was closed.")
+    let_close(old)
     try:
         created: Mapping[str, str] = storage.recreate_backend(name)
     finally:
@@ -85,15 +94,6 @@ def _hand_over(storage: Any, old: Any, new: Any) -> None:
     if storage.allocator_backend is old:
         storage.allocator_backend = new
     for backend in list(storage.storage_backends.values()):
-        for part in _parts(backend):
+        for part in parts(backend):
             if getattr(part, "local_cpu_backend", None) is old:
                 part.local_cpu_backend = new
-
-
-def _parts(backend: Any) -> Iterator[Any]:
-    """A backend and what it wraps: for its audit, its connection, and that one's measuring and audit."""
-    yield backend
-    for place in ("real_backend", "connection", "_connector", "real_connector"):
-        inner = getattr(backend, place, None)
-        if inner is not None:
-            yield from _parts(inner)

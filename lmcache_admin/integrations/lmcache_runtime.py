@@ -61,6 +61,10 @@ class LMCacheRuntime(PlainRuntime):
         """Return the backend that allocates, told by identity where the storage manager is LMCache's."""
         return backends.allocator(storage) if backends.is_lmcache(storage) else super().allocator(storage)
 
+    def close_backend(self, storage: StorageManager, name: str) -> bool:
+        """Close a backend, also one whose own closing would block LMCache."""
+        return backends.close(storage, name) if backends.is_lmcache(storage) else super().close_backend(storage, name)
+
     def create_backends(self, storage: StorageManager) -> Mapping[str, str]:
         """Create what is missing, in LMCache's own search order."""
         return backends.create(storage) if backends.is_lmcache(storage) else super().create_backends(storage)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmcache_admin.integrations.lmcache import original_server
+from lmcache_admin.integrations.lmcache_closing import let_all_close
 from lmcache_admin.internal_api_server import InternalAPIServer
 from lmcache_admin.settings import Settings, SettingsError, settings_keys
 
@@ -25,6 +26,13 @@ class LMCacheAPIServer(InternalAPIServer):
         if _replaces(getattr(lmcache_manager, "config", None)):
             return super().__new__(cls)
         return original_server()(lmcache_manager)  # of another class, so that __init__ of ours is not called
+
+    def stop(self) -> None:
+        """As ours; and LMCache, which closes its engine next, is not left waiting for its backends."""
+        serving = self.enable
+        super().stop()
+        if serving:
+            let_all_close(self.service.manager)
 
     def _environment(self) -> Mapping[str, str]:
         """With the settings file where the standalone starter got it as an option: its folder is a default of ours."""

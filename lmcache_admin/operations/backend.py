@@ -34,7 +34,7 @@ def close(runtime: Runtime, storage: StorageManager, name: str) -> dict[str, Any
             f"{name} allocates the memory of every store and retrieve, so it stays. PUT /bypass/add leaves it out, "
             f"POST /backends/{name}/recreate creates it again."
         )
-    if not expect(bool, storage.close_backend(name), "close_backend()", "true or false"):
+    if not expect(bool, runtime.close_backend(storage, name), "close_backend()", "true or false"):
         raise _not_found(storage, name)
     body = {"status": "success", "message": f"Backend {name} closed", "backends": classes(storage)}
     return {**body, **_still_bypassed(storage, {name})}

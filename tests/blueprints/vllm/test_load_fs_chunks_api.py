@@ -122,7 +122,7 @@ BAD = {
     "wider": (name_of(1), chunk_file(b"k" * 2 * SIZE, width=128), "another layout"),
     "another element type": (name_of(1), chunk_file(b"k" * SIZE, dtype=3), "another layout"),
     "MLA": (name_of(1), chunk_file(b"k" * (SIZE // 2), planes=1, form=6), "another layout"),
-    "more tokens": (name_of(1), chunk_file(b"k" * 2 * SIZE, tokens=32), "32 tokens; a chunk of this engine has 16 at most"),
+    "more tokens": (name_of(1), chunk_file(b"k" * 2 * SIZE, tokens=32), "32 tokens; a chunk of this engine has 16"),
     "another model": (name_of(1, model="org/other"), GOOD, "of the model 'org/other', not 'embedded_model'"),
     "another element type by name": (name_of(1, dtype="float"), GOOD, "its elements are float, not half"),
     "another number of workers": (name_of(1, workers=2), GOOD, "an engine of 2 workers, not 1"),

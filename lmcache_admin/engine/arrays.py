@@ -85,11 +85,11 @@ class ArrayConnector:
         with self._lock:
             for layer, cache in enumerate(caches):
                 flat = self._flat(cache)
+                if run is not None:
+                    taken[:, layer] = flat[:, run]
+                    continue
                 for plane in range(planes):
-                    if run is None:
-                        np.take(flat[plane], slots, axis=0, out=taken[plane, layer], mode="clip")
-                    else:
-                        taken[plane, layer] = flat[plane, run]
+                    np.take(flat[plane], slots, axis=0, out=taken[plane, layer], mode="clip")
         return Chunk(self.layout, len(slots), buffer.data.toreadonly())
 
     def scatter(self, caches: Sequence[Array], slots: Slots, chunk: Chunk) -> None:
@@ -109,8 +109,9 @@ class ArrayConnector:
         """
         if len(caches) != self.layout.layers:
             raise ValueError(f"{len(caches)} KV caches given, but the engine has {self.layout.layers} layers")
-        own = self.kvcaches[0]
-        for number, cache in enumerate(caches):
+        for number, (cache, own) in enumerate(zip(caches, self.kvcaches, strict=True)):
+            if cache is own:
+                continue
             fits = cache.ndim == own.ndim and self._flat(cache).shape[::2] == self._flat(own).shape[::2]
             if not fits or cache.dtype != own.dtype or not cache.flags.c_contiguous:
                 raise ValueError(f"KV cache {number} does not fit: shape {cache.shape}, type {cache.dtype}")

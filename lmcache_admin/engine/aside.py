@@ -54,6 +54,11 @@ class Aside:
             if left:
                 left[0] = left[0][written:]
 
+    def hasten(self) -> None:
+        """Have the system begin with the medium now: of several files a later sync then finds most of it done."""
+        if hasattr(os, "posix_fadvise"):  # drops nothing here: what is being written stays in the page cache
+            os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def rename(self, path: str | os.PathLike[str]) -> None:
         """Give the file its name, in place of what had it."""
         os.rename(self._path, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import tee
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from lmcache_admin.engine.chunks import ChunkKey, chunk_hashes, tags_of
 from lmcache_admin.engine.configuration import Configuration
 from lmcache_admin.engine.metadata import Metadata
 from lmcache_admin.engine.storage import MEMORY, StorageManager
-from lmcache_admin.engine.transfer import Reader, Writer
+from lmcache_admin.engine.transfer import Piece, Reader, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +78,7 @@ class Engine:
         if self._frozen:
             return 0
         spans = list(self._spans(ids))
-        for start, end, key in spans:
-            gather = partial(self.gpu_connector.gather, caches, slots[start:end])
-            writer.write(key, self.gpu_connector.layout.nbytes(end - start), gather)
+        writer.write([self._piece(span, caches, slots) for span in spans])
         writer.finish()
         return sum(end - start for start, end, key in spans if writer.acknowledged(key))
 
@@ -102,9 +101,9 @@ class Engine:
         ids, caches, slots = self._arguments("retrieve", tokens, slot_mapping, kvcaches, req_id)
         loaded = np.zeros(len(ids), dtype=np.bool_)
         reader = self._reader()
-        for start, end, key in self._spans(ids):
-            chunk = reader.read(key)
-            if chunk is None or chunk.tokens != end - start:
+        spans, ahead = tee(self._spans(ids))
+        for (start, end, _), chunk in zip(spans, reader.read(key for *_, key in ahead), strict=False):
+            if chunk.tokens != end - start:
                 break
             self.gpu_connector.scatter(caches, slots[start:end], chunk)
             loaded[start:end] = True
@@ -231,6 +230,11 @@ class Engine:
     def _key(self, chained: int) -> ChunkKey:
         facts = self.metadata
         return ChunkKey(facts.model_name, facts.world_size, facts.worker_id, chained, self.gpu_connector.layout.dtype)
+
+    def _piece(self, span: Span, caches: list[Array], slots: Slots) -> Piece:
+        start, end, key = span
+        gather = partial(self.gpu_connector.gather, caches, slots[start:end])
+        return Piece(key, self.gpu_connector.layout.nbytes(end - start), gather)
 
     def _readable(self) -> list[str] | None:
         return [MEMORY] if self._frozen else self.config.retrieve_locations

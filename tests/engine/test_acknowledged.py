@@ -18,7 +18,7 @@ from lmcache_admin.engine.backends.disk import LocalDiskBackend
 from lmcache_admin.engine.backends.memory import LocalCPUBackend
 from lmcache_admin.engine.backends.protocol import COUNTERS, Backend
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
-from lmcache_admin.engine.transfer import Writer
+from lmcache_admin.engine.transfer import Piece, Writer
 
 PROGRAM = Path(__file__).with_name("failing_disks.py")
 MEMORY, DISK = "LocalCPUBackend", "LocalDiskBackend"
@@ -176,8 +176,7 @@ def test_a_file_that_another_process_only_used_is_confirmed_without_a_write(tmp_
 
 def written(targets: dict[str, Backend], *, between: Callable[[], object] = lambda: None) -> list[bool]:
     writer = Writer(targets)
-    for key in KEYS:
-        writer.write(key, CHUNK.nbytes, lambda: CHUNK)
+    writer.write([Piece(key, CHUNK.nbytes, lambda: CHUNK) for key in KEYS])
     between()
     writer.finish()
     return [writer.acknowledged(key) for key in KEYS]

@@ -6,22 +6,41 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
+from typing import NamedTuple, TypeVar
 
-from lmcache_admin.engine.aside import sync
+from lmcache_admin.engine.aside import Aside, sync
 from lmcache_admin.engine.backends import files
 from lmcache_admin.engine.backends.folders import PROBE, SUFFIX, Folders
-from lmcache_admin.engine.backends.index import Index, Seal
+from lmcache_admin.engine.backends.index import Seal
+from lmcache_admin.engine.backends.inventory import Inventory
 from lmcache_admin.engine.backends.protocol import Counters, OnRemoved
+from lmcache_admin.engine.buffers import BufferPool, Bytes
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.errors import CorruptChunkError, NewerFormatError
 
 logger = logging.getLogger(__name__)
 
 HEADER_ROOM = 512  # bytes of a file besides its payload, for estimates
+Result = TypeVar("Result")
+
+
+class Begun(NamedTuple):
+    """A chunk that is written aside.
+
+    Args:
+        name: The chunk's.
+        size: Bytes that are reserved for it; 0 for a probe's, which counts nowhere.
+        path: Where its file will be.
+        aside: Its file as it is.
+    """
+
+    name: str
+    size: int
+    path: str
+    aside: Aside
 
 
 class LocalDiskBackend:
@@ -42,38 +61,45 @@ class LocalDiskBackend:
         self, folders: Sequence[str | os.PathLike[str]], capacity: int, *, layout: Layout | None = None
     ) -> None:
         self._folders = Folders(folders)
+        self._inventory = Inventory(self._folders, capacity)
+        self._index = self._inventory.index
         self._layout = layout
-        self._index = Index(capacity)
-        self._index.merge(self._folders.scan(), 0)
-        self._scanning = threading.Lock()
         self._lock = threading.Lock()
         self._counters = Counters()
+        self._buffers = BufferPool(0)
         self._failing = False
         self._closed = False
 
     def put(self, key: ChunkKey, chunk: Chunk) -> bool:
         """Keep the chunk; True once file and name are on the medium."""
+        begun = self.begin(key, chunk)
+        return begun is not None and self.complete([begun])[0]
+
+    def begin(self, key: ChunkKey, chunk: Chunk) -> Begun | None:
+        """Write the chunk aside, None if that failed; it is kept once `complete` says so."""
         if self._closed:
-            return False
-        if key.reserved:
-            return self._write(key, chunk) is not None
-        size = chunk.nbytes + HEADER_ROOM
-        if self._layout not in (None, chunk.layout) or size > self._index.capacity:
+            return None
+        size = 0 if key.reserved else chunk.nbytes + HEADER_ROOM
+        refused = size and (self._layout not in (None, chunk.layout) or size > self._index.capacity)
+        begun = None if refused else self._begin(key, chunk, size)
+        if begun is None and size:
             self._count("put_failures")
-            return False
-        self._index.reserve(size)
-        try:
-            self._scan_when_due()
-            self._make_room()
-            written = self._write(key, chunk)
-        finally:
-            self._index.release(size)
-        if written is None:
-            self._count("put_failures")
-            return False
-        self._note(self._name(key), Seal.of(written), synced=True)
-        self._count("puts")
-        return True
+        return begun
+
+    def complete(self, begun: Sequence[Begun]) -> list[bool]:
+        """Bring what was begun onto the medium, names too; for each whether it is there."""
+        named = [self._attempt(one.path, partial(files.name_chunk, one.aside, one.path)) for one in begun]
+        folders = {os.path.dirname(one.path) for one, facts in zip(begun, named, strict=True) if facts is not None}
+        synced = {folder for folder in folders if self._attempt(f"{folder}/", partial(_synced, folder))}
+        return [
+            self._end(one, facts if os.path.dirname(one.path) in synced else None)
+            for one, facts in zip(begun, named, strict=True)
+        ]
+
+    def expect(self, key: ChunkKey) -> bool:
+        """Whether there is a file for the chunk; the system begins to read it."""
+        path = None if self._closed else self._folders.find(self._name(key))
+        return path is not None and files.expect(path)
 
     def get(self, key: ChunkKey) -> Chunk | None:
         """The chunk, read and checked, or None; a corrupt file is set aside and is a miss."""
@@ -97,14 +123,14 @@ class LocalDiskBackend:
         if path is None:
             return False
         try:
-            seal = Seal.of(path.stat())
+            seal = Seal.of(os.stat(path))
             if not self._index.vouches(name, seal):
                 if self._read(key) is None:
                     return False
-                seal = Seal.of(path.stat())
+                seal = Seal.of(os.stat(path))
             if not self._index.vouches(name, seal, synced=True):
                 sync(path)
-                sync(path.parent)
+                sync(os.path.dirname(path))
                 self._index.sync(name, seal)
         except OSError:
             return False
@@ -117,20 +143,20 @@ class LocalDiskBackend:
             name = self._name(key)
             path = self._folders.find(name)
             if path is not None:
-                self._touch(name, path)
+                self._inventory.touch(name, path)
 
     def remove(self, key: ChunkKey) -> bool:
         """Delete the chunk's file; whether it was there."""
         name = self._name(key)
         path = self._folders.find(name)
-        return path is not None and self._drop(name, path)
+        return path is not None and self._inventory.drop(name, path)
 
     def clear(self, on_removed: OnRemoved | None = None) -> dict[str, int]:
         """Delete every chunk's file that is there now; tokens by chunk name."""
         cleared: dict[str, int] = {}
         for path in self._folders.paths():
-            name, tokens = path.name.removesuffix(SUFFIX), files.read_tokens(path)
-            if self._drop(name, path):
+            name, tokens = os.path.basename(path).removesuffix(SUFFIX), files.read_tokens(path)
+            if self._inventory.drop(name, path):
                 cleared[name] = tokens
                 if on_removed is not None:
                     on_removed(1)
@@ -155,21 +181,43 @@ class LocalDiskBackend:
         name = files.chunk_name(key, self._layout)
         return f"{PROBE}{name}" if key.reserved else name
 
-    def _count(self, what: str) -> None:
+    def _count(self, what: str, times: int = 1) -> None:
         with self._lock:
-            setattr(self._counters, what, getattr(self._counters, what) + 1)
+            setattr(self._counters, what, getattr(self._counters, what) + times)
 
-    def _write(self, key: ChunkKey, chunk: Chunk) -> os.stat_result | None:
-        path = self._folders.home(self._name(key))
+    def _begin(self, key: ChunkKey, chunk: Chunk, size: int) -> Begun | None:
+        name = self._name(key)
+        path = self._folders.home(name)
+        aside = None
+        self._index.reserve(name, size)
         try:
-            written = files.write_chunk(path, key, chunk)
+            if size:
+                self._count("evictions", self._inventory.make_room())
+            aside = self._attempt(path, partial(files.write_chunk, os.path.dirname(path), key, chunk))
+        finally:
+            if aside is None:
+                self._index.release(name, size)
+        return None if aside is None else Begun(name, size, path, aside)
+
+    def _end(self, begun: Begun, facts: os.stat_result | None) -> bool:
+        self._index.release(begun.name, begun.size)
+        if facts is not None:
+            self._failing = False
+        if begun.size:
+            if facts is not None:
+                self._inventory.note(begun.name, Seal.of(facts), synced=True)
+            self._count("put_failures" if facts is None else "puts")
+        return facts is not None
+
+    def _attempt(self, path: str, act: Callable[[], Result]) -> Result | None:
+        try:
+            return act()
         except OSError as error:
             if not self._failing:  # once until it works again: a full disk fails with every chunk
-                logger.error("Cannot write a chunk to %r: %s", str(path.parent), error.strerror)  # noqa: TRY400
+                folder = os.path.dirname(path)
+                logger.error("Cannot write a chunk to %r: %s", folder, error.strerror)  # noqa: TRY400
             self._failing = True
             return None
-        self._failing = False
-        return written
 
     def _read(self, key: ChunkKey) -> Chunk | None:
         name = self._name(key)
@@ -183,14 +231,15 @@ class LocalDiskBackend:
             return None
         seal, chunk = found
         if not key.reserved:
-            self._note(name, seal, synced=self._index.vouches(name, seal, synced=True))
-            self._touch(name, path)
+            if not self._index.vouches(name, seal):
+                self._inventory.note(name, seal, synced=False)
+            self._inventory.touch(name, path)
         return chunk
 
-    def _read_file(self, key: ChunkKey, name: str, path: Path) -> tuple[Seal, Chunk] | None:
+    def _read_file(self, key: ChunkKey, name: str, path: str) -> tuple[Seal, Chunk] | None:
         try:
-            facts = path.stat()
-            text, chunk = files.read_chunk(path)
+            facts = os.stat(path)
+            text, chunk = files.read_chunk(path, self._buffer)
         except CorruptChunkError as error:
             self._set_aside(name, path, facts.st_ino, error)
             return None
@@ -201,67 +250,24 @@ class LocalDiskBackend:
             return None
         return Seal.of(facts), chunk
 
-    def _report(self, path: Path, error: Exception) -> None:
+    def _buffer(self, nbytes: int) -> Bytes:
+        if nbytes > self._buffers.nbytes:  # a whole chunk's size, once the first one was read
+            self._buffers = BufferPool(nbytes)
+        return self._buffers.take(nbytes)
+
+    def _report(self, path: str, error: Exception) -> None:
         if isinstance(error, NewerFormatError):
             self._count("newer_format")
         if not isinstance(error, FileNotFoundError):
-            logger.warning("Chunk file %r is not read: %s", str(path), error)
+            logger.warning("Chunk file %r is not read: %s", path, error)
 
-    def _set_aside(self, name: str, path: Path, inode: int, error: CorruptChunkError) -> None:
+    def _set_aside(self, name: str, path: str, inode: int, error: CorruptChunkError) -> None:
         if self._folders.set_aside(path, inode):
             self._index.forget(name)
             self._count("corrupt")
-            logger.error("Chunk file %r is corrupt and was set aside: %s", str(path), error)
+            logger.error("Chunk file %r is corrupt and was set aside: %s", path, error)
 
-    def _touch(self, name: str, path: Path) -> None:
-        now = time.time_ns()
-        self._index.touch(name, now)
-        with suppress(OSError):  # a read-only folder; then only this process knows the order of use
-            before = Seal.of(path.stat())
-            os.utime(path, ns=(now, now))
-            self._index.reseal(name, before, Seal.of(path.stat()))
 
-    def _scan_when_due(self) -> None:
-        if not self._scanning.acquire(blocking=False):
-            return
-        try:
-            stamp = self._index.scan_due()
-            if stamp is not None:
-                self._index.merge(self._folders.scan(), stamp)
-        finally:
-            self._scanning.release()
-
-    def _make_room(self) -> None:
-        while (victim := self._index.victim()) is not None:
-            name, entry = victim
-            path = self._folders.find(name)
-            if path is None:
-                continue
-            with suppress(OSError):
-                used = path.stat().st_mtime_ns
-                if used > entry.used:  # another process used it since; it is not the oldest
-                    self._index.add(name, entry.size, used)
-                    continue
-            if self._drop(name, path):
-                self._count("evictions")
-            elif path.exists():  # cannot be deleted; the write will show whether anything can be done here
-                return
-
-    def _note(self, name: str, seal: Seal, *, synced: bool) -> None:
-        """Note a whole file, unless another thread has deleted it by now and will not look again."""
-        self._index.add(name, seal.size, time.time_ns(), seal, synced=synced)
-        if self._folders.find(name) is None:
-            self._index.forget(name)
-
-    def _drop(self, name: str, path: Path) -> bool:
-        """Delete a file; one that another thread has written since stays noted."""
-        try:
-            path.unlink()
-        except OSError:
-            return False
-        finally:
-            self._index.forget(name)
-            with suppress(OSError):
-                if not name.startswith(PROBE):
-                    self._index.add(name, path.stat().st_size, time.time_ns())
-        return True
+def _synced(folder: str) -> bool:
+    sync(folder)
+    return True

@@ -35,6 +35,7 @@ class Folders:
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
         self._paths = [Path(path) for path in paths]
+        self._texts = [str(path) for path in self._paths]  # each chunk asks several times; a Path takes its time
         for path in self._paths:
             try:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,15 +44,16 @@ class Folders:
                 raise StorageError(f"local_disk: cannot make folder {str(path)!r}: {why}") from error
             self._tidy(path)
 
-    def home(self, name: str) -> Path:
+    def home(self, name: str) -> str:
         """Where a file of that name is written."""
-        return self._paths[int(name[-8:], 16) % len(self._paths)] / f"{name}{SUFFIX}"
+        return self._places(name)[0]
 
-    def find(self, name: str) -> Path | None:
+    def find(self, name: str) -> str | None:
         """Where a file of that name lies, also if it was written when there were other folders."""
-        home = self.home(name)
-        candidates = [home, *(folder / home.name for folder in self._paths if folder != home.parent)]
-        return next((path for path in candidates if os.path.isfile(path)), None)
+        for path in self._places(name):
+            if os.path.isfile(path):
+                return path
+        return None
 
     def scan(self) -> dict[str, tuple[int, int]]:
         """Chunk files by name: size and time of last use (ns), oldest first; a probe's are left out."""
@@ -62,12 +64,13 @@ class Folders:
                 found[entry.name.removesuffix(SUFFIX)] = (facts.st_size, facts.st_mtime_ns)
         return dict(sorted(found.items(), key=lambda item: item[1][1]))
 
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[str]:
         """Chunk files of this moment, a probe's left out."""
-        return [Path(entry.path) for entry in self._entries()]
+        return [entry.path for entry in self._entries()]
 
-    def set_aside(self, path: Path, inode: int) -> bool:
+    def set_aside(self, place: str, inode: int) -> bool:
         """Move a corrupt file out of the way, unless another process has replaced it by now."""
+        path = Path(place)
         folder = path.parent / ASIDE
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -84,8 +87,12 @@ class Folders:
             return False
         return True
 
+    def _places(self, name: str) -> list[str]:
+        first = int(name[-8:], 16) % len(self._texts)
+        return [f"{folder}/{name}{SUFFIX}" for folder in (*self._texts[first:], *self._texts[:first])]
+
     def _entries(self) -> Iterator[os.DirEntry[str]]:
-        for folder in self._paths:
+        for folder in self._texts:
             with suppress(OSError), os.scandir(folder) as entries:
                 for entry in entries:
                     if CHUNK_FILE.match(entry.name) and entry.is_file():

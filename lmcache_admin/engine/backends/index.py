@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,6 +50,7 @@ class Index:
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._bytes = 0
+        self._writing: Counter[str] = Counter()
         self._reserved = 0
         self._stamp = 0
         self._unscanned = 0
@@ -110,16 +111,20 @@ class Index:
         with self._lock:
             return self._drop(name)
 
-    def reserve(self, size: int) -> None:
-        """Count bytes that are about to be written."""
+    def reserve(self, name: str, size: int) -> None:
+        """Count a file that is about to be written."""
         with self._lock:
+            self._writing[name] += 1
             self._reserved += size
             self._unscanned += size
 
-    def release(self, size: int) -> None:
+    def release(self, name: str, size: int) -> None:
         """End of a reservation, whether the file was written or not."""
         with self._lock:
             self._reserved -= size
+            self._writing[name] -= 1
+            if not self._writing[name]:
+                del self._writing[name]
 
     def victim(self) -> tuple[str, Entry] | None:
         """Take out the file that was used longest ago, if the budget is exceeded."""
@@ -150,8 +155,9 @@ class Index:
         """
         with self._lock:
             known = dict(self._entries)
+            counted = known.keys() | self._writing.keys()  # a file with its name already may still be reserved
         gone = [name for name, entry in known.items() if name not in found and entry.stamp <= stamp]
-        new = [(name, *facts) for name, facts in found.items() if name not in known]
+        new = [(name, *facts) for name, facts in found.items() if name not in counted]
         for name in gone:
             self.forget(name)
         for name, size, used in new:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from lmcache_admin.engine.chunks import Chunk, ChunkKey
 
@@ -39,6 +39,36 @@ REPORTED = 256
 
 #: The figures of `Backend.stats` that only rise as long as the backend lives; the others go up and down.
 COUNTERS = tuple(field.name for field in fields(Counters))
+
+
+class Batching(Protocol):
+    """What a backend can do besides: keep several chunks together in less time than one after the other.
+
+    A put is a begin, and a complete with what it gave.
+    """
+
+    def begin(self, key: ChunkKey, chunk: Chunk) -> object | None:
+        """Take a chunk, None if that failed; it is kept once `complete` says so."""
+
+    def complete(self, begun: Sequence[Any]) -> list[bool]:
+        """Keep what was begun, for each whether it is on the medium. Has to be called, once for each."""
+
+
+class Foreseeing(Protocol):
+    """What a backend can do besides: begin to read before it is asked."""
+
+    def expect(self, key: ChunkKey) -> bool:
+        """Whether the chunk is there; it will be asked for soon."""
+
+
+def batching(backend: object) -> Batching | None:
+    """The backend as one that keeps chunks together, if it can."""
+    return cast(Batching, backend) if hasattr(backend, "begin") else None
+
+
+def foreseeing(backend: object) -> Foreseeing | None:
+    """The backend as one that begins to read before it is asked, if it can."""
+    return cast(Foreseeing, backend) if hasattr(backend, "expect") else None
 
 
 class Backend(Protocol):

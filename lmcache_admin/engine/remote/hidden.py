@@ -59,7 +59,7 @@ class Hidden:
         """Write the checksum of the file of that name. Not synced: a crash can only make it none, or no record."""
         with Aside(self._checksums, mode) as aside:
             aside.write([record.text.encode("ascii")])
-            aside.rename(self._checksums / name)
+            aside.rename(self._checksum(name))
 
     def record(self, name: str, writing: str) -> Record | None:
         """The checksum of the file of that name; None when there is none, or when it is of another writing.
@@ -75,7 +75,7 @@ class Hidden:
             NewerFormatError: A later version wrote it.
         """
         try:
-            record = Record.parse((self._checksums / name).read_bytes())
+            record = Record.parse(self._checksum(name).read_bytes())
         except FileNotFoundError:
             return None
         if record is None:
@@ -86,14 +86,14 @@ class Hidden:
     def forget(self, name: str) -> None:
         """Remove a checksum."""
         with suppress(FileNotFoundError):
-            (self._checksums / name).unlink()
+            self._checksum(name).unlink()
 
     def take_in(self, path: Path, inode: int) -> bool:
         """Move a damaged file in here, unless another program has replaced it by now."""
         self.make()
         folder = self.path / CORRUPT
         folder.mkdir(mode=0o700, exist_ok=True)
-        target = folder / f"{path.name}.{time.time_ns()}"
+        target = folder / f"{path.name[:200]}.{time.time_ns()}"
         path.rename(target)
         if target.stat().st_ino != inode and not path.exists():
             target.rename(path)  # replaced between the two steps: what was moved is the good one
@@ -116,8 +116,12 @@ class Hidden:
                     self.forget(path.name)
         if orphans and self._checksums.is_dir():
             for path in self._checksums.iterdir():
-                if not (self._folder / path.name).exists() and _age(path) > GRACE:
-                    self.forget(path.name)
+                if not (self._folder / f"{path.stem}{SUFFIX}").exists() and _age(path) > GRACE:
+                    path.unlink(missing_ok=True)
+
+    def _checksum(self, name: str) -> Path:
+        """Where the checksum of the file of that name lies; no longer a name than that."""
+        return self._checksums / f"{name.removesuffix(SUFFIX)}.sum"
 
 
 def _age(path: Path) -> float:

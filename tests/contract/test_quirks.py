@@ -20,9 +20,9 @@ HELD = [(number, test) for number, tests in QUIRKS.items() if isinstance(tests, 
 
 
 @cache
-def functions(path: str) -> set[str]:
-    """Names of the tests in a file."""
-    nodes = ast.walk(ast.parse((ROOT / path).read_text()))
+def functions(pattern: str) -> set[str]:
+    """Names of the tests in the files of a pattern."""
+    nodes = [node for path in ROOT.glob(pattern) for node in ast.walk(ast.parse(path.read_text()))]
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
 
@@ -41,8 +41,8 @@ def test_a_row_says_what_lmcache_does_what_we_do_and_why(number):
 
 @pytest.mark.parametrize(("number", "test"), HELD)
 def test_what_holds_it_is_there(number, test):
-    path, _, name = test.partition("::")
-    assert name in functions(path)
+    pattern, _, name = test.partition("::")
+    assert name in functions(pattern)
 
 
 SECRET = "hunter2-8fJq2LwXz9Rt"

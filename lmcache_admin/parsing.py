@@ -45,11 +45,12 @@ class ContractParser(FlaskParser):
         return {key: values if key in many else values[-1] for key, values in found.items()}
 
     def _raw_load_json(self, req: Request) -> Any:
-        if not core.is_json(req.mimetype):
-            return core.missing
         data = whole_body(req)
         if not data.strip():
             return core.missing
+        if not core.is_json(req.mimetype):
+            sent = req.mimetype[:100] or "no content type"
+            return abort_unprocessable({"json": [f"A body of {sent!r} is not read; send application/json."]})
         try:
             return strict_json(data)
         except ValueError as error:

@@ -53,9 +53,10 @@ def test_its_good_body_reaches_the_view(notes):
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
-def test_body_of_another_type_counts_as_none(notes, content_type):
+def test_body_of_another_type_is_refused_and_the_wanted_one_named(notes, content_type):
     answer = notes.post("/note", '{"text": "a"}', content_type)
-    assert (answer.status, answer.json()["errors"]) == (422, {"json": {"text": ["Missing data for required field."]}})
+    reason = f"A body of '{content_type}' is not read; send application/json."
+    assert (answer.status, answer.json()["errors"]) == (422, {"json": [reason]})
 
 
 def test_two_files_may_have_a_schema_of_the_same_name(serve, tmp_path):

@@ -88,22 +88,22 @@ def _open_objects(config: Configuration, address: Address, form: Form) -> Store:
 
 def _open_redis(config: Configuration, address: Address, form: Form) -> Store:
     try:
-        from lmcache_admin.engine.remote import redis_store
+        from lmcache_admin.engine.remote.redis_store import RedisStore, connect, settings_of
     except ImportError as error:
         raise _missing(address, "redis") from error
     extra = config.extra_config or {}
     lifetime = None
     try:
         if address.scheme in SINGLE_ENTRY:
-            settings = _single_entry_settings(address, extra, redis_store.settings_of)
+            settings = _single_entry_settings(address, extra, settings_of)
             lifetime = _lifetime(address, extra)
         else:
-            settings = redis_store.settings_of(address.url)
+            settings = settings_of(address.url)
     except ValueError as error:
         raise StorageError(f"remote_url: {address.place} cannot be read") from error
     connect, read = _timeouts(config)
     timeouts = {"socket_connect_timeout": connect, "socket_timeout": read}
-    return redis_store.RedisStore(redis_store.connect(settings, timeouts), form, address.place, lifetime)
+    return RedisStore(connect(settings, timeouts), form, address.place, lifetime)
 
 
 def _single_entry_settings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,13 +76,13 @@ def _open_objects(config: Configuration, address: Address, form: Form) -> Store:
         raise _missing(address, "objects") from error
     extra = config.extra_config or {}
     login = {"key": extra.get("aws_access_key_id"), "secret": extra.get("aws_secret_access_key")}
-    connect, read = _timeouts(config)
+    connecting, reading = _timeouts(config)
     objects = S3Objects(
         bucket,
         login={name: str(value) for name, value in login.items()} if all(login.values()) else {},
         region=str(extra["s3_region"]) if extra.get("s3_region") else None,
         encrypted=not to_bool(extra.get("disable_tls", False)),
-        timeouts={"connect_timeout": connect, "read_timeout": read},
+        timeouts={"connect_timeout": connecting, "read_timeout": reading},
     )
     return ObjectStore(objects, form, address.place, bucket.prefix)
 
@@ -101,8 +102,8 @@ def _open_redis(config: Configuration, address: Address, form: Form) -> Store:
             settings = settings_of(address.url)
     except ValueError as error:
         raise StorageError(f"remote_url: {address.place} cannot be read") from error
-    connect, read = _timeouts(config)
-    timeouts = {"socket_connect_timeout": connect, "socket_timeout": read}
+    connecting, reading = _timeouts(config)
+    timeouts = {"socket_connect_timeout": connecting, "socket_timeout": reading}
     return RedisStore(connect(settings, timeouts), form, address.place, lifetime)
 
 
@@ -117,8 +118,10 @@ def _single_entry_settings(
         raise StorageError(f"remote_url: {address.place} names no port")
     scheme = "rediss" if address.scheme == "valkey" and to_bool(extra.get("tls_enable", False)) else "redis"
     settings = settings_of(f"{scheme}{address.url.removeprefix(address.scheme)}")
-    named = {"username": extra.get(f"{prefix}username"), "password": extra.get(f"{prefix}password")}
-    settings.update({name: str(value) for name, value in named.items() if value})
+    for name in ("username", "password"):
+        given = extra.get(f"{prefix}{name}") or (not prefix and os.environ.get(f"LMCACHE_RESP_{name.upper()}"))
+        if given:
+            settings[name] = str(given)
     if address.scheme == "valkey" and extra.get("valkey_database") is not None:
         settings["db"] = int(extra["valkey_database"])
     return settings

@@ -165,10 +165,15 @@ class RedisStore:
             for key in keys:
                 payload, *headers, _ = self._names(key)
                 steps.get(headers[0]) if headers else steps.strlen(payload)
-            found = steps.execute()
-        tokens = [self._form.tokens(one, 0) if self._form.headers else self._form.tokens(None, one) for one in found]
+            found = steps.execute(raise_on_error=False)  # an entry of another type gives an error of its own
+        tokens = [self._tokens(one) for one in found]
         removed = self._unlink(keys)
         return {key: count for key, count, gone in zip(keys, tokens, removed, strict=True) if gone}
+
+    def _tokens(self, found: object) -> int:
+        """Tokens by a header, or by a length where there are none."""
+        header, length = (found, 0) if isinstance(found, bytes) else (b"", found if isinstance(found, int) else 0)
+        return self._form.tokens(header, length)
 
     def _unlink(self, keys: Iterable[ChunkKey]) -> list[bool]:
         """Drop the entries of each; whether the one that makes it present was there."""

@@ -23,12 +23,12 @@ class BufferPool:
     """
 
     def __init__(self, nbytes: int) -> None:
-        self.nbytes = nbytes
+        self._nbytes = nbytes
         self._free: deque[memoryview] = deque()  # appended to when a buffer dies, whatever lock is held: no lock here
 
     def take(self, nbytes: int) -> Bytes:
         """A buffer with any content. Its memory is used again once it and all views of it are gone."""
-        if nbytes != self.nbytes or nbytes < SMALLEST:
+        if nbytes != self._nbytes or nbytes < SMALLEST:
             return np.empty(nbytes, np.uint8)
         try:
             memory = self._free.pop()
@@ -39,11 +39,25 @@ class BufferPool:
         return buffer
 
     def _more(self) -> memoryview:
-        slab: memoryview = np.empty(max(SLAB // self.nbytes, 1) * self.nbytes, np.uint8).data
-        pieces = [slab[start : start + self.nbytes] for start in range(0, len(slab), self.nbytes)]
+        slab: memoryview = np.empty(max(SLAB // self._nbytes, 1) * self._nbytes, np.uint8).data
+        pieces = [slab[start : start + self._nbytes] for start in range(0, len(slab), self._nbytes)]
         self._free.extend(pieces[1:])
         return pieces[0]
 
     def _take_back(self, memory: memoryview) -> None:
-        if len(self._free) * self.nbytes < KEPT:
+        if len(self._free) * self._nbytes < KEPT:
             self._free.append(memory)
+
+
+class GrowingPool:
+    """Hands out buffers of any size; those of the largest size that was asked for are used again."""
+
+    def __init__(self) -> None:
+        self.largest = 0
+        self._pool = BufferPool(0)
+
+    def take(self, nbytes: int) -> Bytes:
+        """A buffer with any content, as `BufferPool.take` gives it."""
+        if nbytes > self.largest:
+            self.largest, self._pool = nbytes, BufferPool(nbytes)
+        return self._pool.take(nbytes)

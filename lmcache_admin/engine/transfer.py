@@ -127,7 +127,7 @@ class Reader:
 
     def __init__(self, sources: Mapping[str, Backend], promote: Backend | None) -> None:
         self._sources = list(sources.values())
-        self._foresee = [_foresight(source) for source in self._sources]
+        self._foresight = [_foresight(source) for source in self._sources]
         self._promote = promote
         self._keys: dict[int, list[ChunkKey]] = {number: [] for number in range(len(self._sources))}
 
@@ -145,11 +145,14 @@ class Reader:
             self._sources[number].touch(reversed(keys))
 
     def _foreseen(self, keys: Iterable[ChunkKey]) -> Iterator[ChunkKey]:
-        """The keys; their backends learn of them, up to the first one that is nowhere."""
+        """The keys; backends learn of those that wait for another's turn, up to one that is nowhere."""
         there = True
-        for key in keys:
-            there = there and any(foresee(key) for foresee in self._foresee)
+        for number, key in enumerate(keys):
+            there = there and (number == 0 or self._foresee(key))
             yield key
+
+    def _foresee(self, key: ChunkKey) -> bool:
+        return any(foresee(key) for foresee in self._foresight)
 
     def _get(self, key: ChunkKey) -> Chunk | None:
         for number, backend in enumerate(self._sources):

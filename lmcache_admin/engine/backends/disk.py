@@ -17,7 +17,7 @@ from lmcache_admin.engine.backends.folders import PROBE, SUFFIX, Folders
 from lmcache_admin.engine.backends.index import Seal
 from lmcache_admin.engine.backends.inventory import Inventory
 from lmcache_admin.engine.backends.protocol import Counters, OnRemoved
-from lmcache_admin.engine.buffers import BufferPool, Bytes
+from lmcache_admin.engine.buffers import GrowingPool
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.errors import CorruptChunkError, NewerFormatError
 
@@ -66,7 +66,7 @@ class LocalDiskBackend:
         self._layout = layout
         self._lock = threading.Lock()
         self._counters = Counters()
-        self._buffers = BufferPool(0)
+        self._buffers = GrowingPool()
         self._failing = False
         self._closed = False
 
@@ -239,7 +239,7 @@ class LocalDiskBackend:
     def _read_file(self, key: ChunkKey, name: str, path: str) -> tuple[Seal, Chunk] | None:
         try:
             facts = os.stat(path)
-            text, chunk = files.read_chunk(path, self._buffer)
+            text, chunk = files.read_chunk(path, self._buffers)
         except CorruptChunkError as error:
             self._set_aside(name, path, facts.st_ino, error)
             return None
@@ -249,11 +249,6 @@ class LocalDiskBackend:
         if text != key.text or self._layout not in (None, chunk.layout):
             return None
         return Seal.of(facts), chunk
-
-    def _buffer(self, nbytes: int) -> Bytes:
-        if nbytes > self._buffers.nbytes:  # a whole chunk's size, once the first one was read
-            self._buffers = BufferPool(nbytes)
-        return self._buffers.take(nbytes)
 
     def _report(self, path: str, error: Exception) -> None:
         if isinstance(error, NewerFormatError):

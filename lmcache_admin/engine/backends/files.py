@@ -13,14 +13,14 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lmcache_admin.engine.aside import Aside
 from lmcache_admin.engine.backends.checksums import table_sum
-from lmcache_admin.engine.buffers import Bytes
+from lmcache_admin.engine.buffers import GrowingPool
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 from lmcache_admin.engine.errors import CorruptChunkError, NewerFormatError
 
@@ -28,7 +28,7 @@ MAGIC = b"LMADMCHK"
 FORMAT = 1
 HEAD = struct.Struct("<8sHHIQII")
 LONGEST_DESCRIPTION = 65536
-USUAL_HEADER = 512  # bytes that most often hold header and description
+USUAL_HEADER = 512  # bytes that most often hold header and description; reading them has the system read on
 NAMES = 1024  # chunk names that are remembered: one call asks for each several times
 
 
@@ -80,12 +80,12 @@ def name_chunk(aside: Aside, path: str) -> os.stat_result:
         return os.fstat(aside.descriptor)
 
 
-def read_chunk(path: str, buffer: Callable[[int], Bytes]) -> tuple[str, Chunk]:
+def read_chunk(path: str, buffers: GrowingPool) -> tuple[str, Chunk]:
     """Read and check a chunk's file.
 
     Args:
         path: The file.
-        buffer: Gives memory of so many bytes, with any content, for the payload.
+        buffers: Where memory for the payload is taken from.
 
     Returns:
         The key's text as written, and the chunk.
@@ -97,7 +97,7 @@ def read_chunk(path: str, buffer: Callable[[int], Bytes]) -> tuple[str, Chunk]:
     """
     with _opened(path) as descriptor:
         header = _read_header(descriptor)
-        payload = buffer(header.payload_length).data
+        payload = buffers.take(header.payload_length).data
         _read_all(descriptor, payload, header.length)
     if table_sum(payload) != header.payload_sum:
         raise CorruptChunkError("payload does not match its checksum")

@@ -114,8 +114,8 @@ class LocalCPUBackend:
         return _release(content, self._layout, on_removed)
 
     def room(self, nbytes: int) -> int:
-        """How many chunks of that size fit at once."""
-        return self._capacity // max(nbytes, 1)
+        """How many chunks of that size fit at once; none while off."""
+        return self._capacity // max(nbytes, 1) if self._enabled and not self._closed else 0
 
     def submit_put_task(self, key: ChunkKey, chunk: Chunk) -> None:
         """Take a chunk that was read elsewhere into the hot cache."""

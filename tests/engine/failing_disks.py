@@ -7,9 +7,11 @@ store acknowledged, those that a further engine then retrieves from disk, and bo
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from lmcache_admin.engine import Configuration, Engine, Manager
 
 CHUNK = 16
 TOKENS = list(range(4 * CHUNK))
+FSYNC = os.fsync
 
 
 def engine_on(folder: Path) -> Engine:
@@ -92,6 +95,24 @@ def unlimit(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
+def unsynced(kind: Callable[[int], bool]) -> Callable[[Path], None]:
+    """Let every sync of a file, or of a folder, fail as on a medium that is broken."""
+
+    def fault(folder: Path) -> None:
+        def failing(descriptor: int) -> None:
+            if kind(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            FSYNC(descriptor)
+
+        os.fsync = failing  # type: ignore[assignment] # a disk that fails at this very call cannot be had
+
+    return fault
+
+
+def synced(folder: Path) -> None:
+    os.fsync = FSYNC
+
+
 def remount(option: str) -> Callable[[Path], object]:
     return lambda folder: subprocess.run(["mount", "-o", f"remount,{option}", str(folder)], check=True)
 
@@ -103,6 +124,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     "full, no names": (fill_all, empty),
     "limited": (limit, unlimit),
     "limited, nothing set aside": (limit_all, unlimit),
+    "file sync": (unsynced(stat.S_ISREG), synced),
+    "folder sync": (unsynced(stat.S_ISDIR), synced),
     "read-only": (remount("ro"), remount("rw")),
 }
 

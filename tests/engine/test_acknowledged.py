@@ -78,6 +78,17 @@ def test_a_corrupt_chunk_whose_write_fails_half_way_is_not_acknowledged(
 
 
 @pytest.mark.parametrize(("damaged", "left"), BAD)
+def test_what_cannot_be_synced_is_not_acknowledged(tmp_path: Path, damaged: str, left: int) -> None:
+    assert findings(tmp_path, "file sync", "flip", damaged) == [0, left, 64, 64]
+
+
+@pytest.mark.parametrize(("damaged", "left"), BAD)
+def test_what_has_no_lasting_name_is_not_acknowledged(tmp_path: Path, damaged: str, left: int) -> None:
+    """Its file is whole, and found as long as the machine does not fail."""
+    assert findings(tmp_path, "folder sync", "flip", damaged) == [0, 64, 64, 64]
+
+
+@pytest.mark.parametrize(("damaged", "left"), BAD)
 def test_a_corrupt_chunk_is_written_anew_where_nothing_hinders(tmp_path: Path, damaged: str, left: int) -> None:
     assert findings(tmp_path, "none", "flip", damaged) == [64, 64, 64, 64]
 

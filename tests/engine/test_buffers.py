@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from lmcache_admin.engine.buffers import KEPT, SLAB, SMALLEST, BufferPool
+from lmcache_admin.engine.buffers import KEPT, SLAB, SMALLEST, BufferPool, GrowingPool
 
 SIZE = 2 * SMALLEST
 
@@ -59,6 +59,15 @@ def test_no_more_than_the_limit_is_held_back() -> None:
     taken = [pool.take(SIZE) for _ in range(4 * KEPT // SIZE)]
     taken.clear()
     assert len(pool._free) * SIZE <= KEPT
+
+
+def test_a_growing_pool_uses_the_largest_buffers_again() -> None:
+    pool = GrowingPool()
+    assert [pool.take(size).nbytes for size in (SIZE, 100, 2 * SIZE, SIZE)] == [SIZE, 100, 2 * SIZE, SIZE]
+    first = pool.take(2 * SIZE)
+    where = address(first)
+    del first
+    assert address(pool.take(2 * SIZE)) == where
 
 
 def test_random_taking_and_dropping_never_shares_a_buffer() -> None:

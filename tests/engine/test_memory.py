@@ -58,6 +58,13 @@ def test_switching_the_hot_cache_off_drops_its_content_and_takes_nothing_more() 
     assert backend.stats()["chunks"] == 0
 
 
+def test_nothing_fits_into_a_memory_that_is_off() -> None:
+    backend = LocalCPUBackend(10)
+    assert backend.room(2) == 5
+    backend.set_enabled(False)
+    assert backend.room(2) == 0
+
+
 def test_a_chunk_of_another_layout_is_refused() -> None:
     backend = LocalCPUBackend(10, layout=LAYOUT)
     backend.submit_put_task(key(0), Chunk(Layout(1, 1, 2, "uint8"), 1, b"ab"))

@@ -111,12 +111,13 @@ def test_the_changelog_speaks_of_this_version() -> None:
 
 def floors() -> dict[str, str]:
     text = (ROOT / "setup.py").read_text()
-    required = text[text.index("REQUIRES = [") : text.index("]", text.index("REQUIRES = ["))]
-    return dict(re.findall(r'"([A-Za-z_-]+)>=([0-9.]+)"', required))
+    lists = re.findall(r"^(?:REQUIRES|REDIS|OBJECTS) = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    return dict(re.findall(r'"([A-Za-z0-9_-]+)>=([0-9.]+)"', "".join(lists)))
 
 
 def test_the_oldest_versions_that_are_tested_are_the_floors_of_setup() -> None:
-    pinned = dict(re.findall(r"^([A-Za-z_-]+)==([0-9.]+)$", (ROOT / "tests/oldest-constraints.txt").read_text(), re.M))
+    text = (ROOT / "tests/oldest-constraints.txt").read_text()
+    pinned = dict(re.findall(r"^([A-Za-z0-9_-]+)==([0-9.]+)$", text, re.MULTILINE))
     assert {package: pinned.get(package) for package in floors()} == floors()
 
 

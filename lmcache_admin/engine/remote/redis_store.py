@@ -193,12 +193,10 @@ def connect(settings: Mapping[str, Any], timeouts: Mapping[str, float]) -> Any:
         settings: Host and port or path, user, password, database, as redis-py names them.
         timeouts: Seconds to connect (`socket_connect_timeout`) and to wait for bytes (`socket_timeout`).
     """
-    make: Any = redis.BlockingConnectionPool  # untyped in redis-py
+    make: Any = redis.ConnectionPool  # untyped in redis-py; grows to one connection for each thread that asks at once
     pool = make(
         **{
             **timeouts,
-            "max_connections": 64,
-            "timeout": timeouts["socket_timeout"],  # for a connection while all are in use
             # one more try where a connection turns out to be dead, as after a restart; none after a time-out
             "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
             **settings,

@@ -1,9 +1,9 @@
 """Kill a storing process again and again and look for lost or wrong chunks; a program that the test runs.
 
-Arguments: folder, rounds, seed. Each round forks a child that stores chunks from two threads, whose bytes follow
-from their tokens, and tells by a pipe each chunk after its store has returned. The child is killed at a random
-moment. Then a fresh engine on the same folder must find every acknowledged chunk, and of all that were begun none
-with a wrong byte. Prints the findings as JSON.
+Arguments: folder, rounds, seed. Each round forks a child that stores chains from two threads, one of single chunks
+and one of three, whose bytes follow from their tokens, and tells by a pipe each chain after its store has returned.
+The child is killed at a random moment. Then a fresh engine on the same folder must find every acknowledged chain,
+and of all that were begun none with a wrong byte. Prints the findings as JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lmcache_admin.engine import Configuration, Engine, Manager
 from lmcache_admin.engine.aside import TEMPORARY
 
 CHUNK = 16
-SHAPE = {"layers": 2, "blocks": 2, "block_size": CHUNK, "heads": 16, "head_size": 64}  # 128 KiB a chunk
+SHAPE = {"layers": 2, "blocks": 3, "block_size": CHUNK, "heads": 16, "head_size": 64}  # 128 KiB a chunk
 LARGEST_ROUND = 10_000
 
 
@@ -36,13 +36,19 @@ def engine_on(folder: Path) -> Engine:
     return manager.lmcache_engine
 
 
+def length(number: int) -> int:
+    """Chunks of a chain."""
+    return 3 if number % 2 else 1
+
+
 def tokens(number: int) -> list[int]:
-    return list(range(number * CHUNK, (number + 1) * CHUNK))
+    first = 3 * number * CHUNK
+    return list(range(first, first + length(number) * CHUNK))
 
 
 def content(engine: Engine, number: int) -> list[np.ndarray]:
-    """One block of each layer, as chunk `number` has it."""
-    shape = (2, 1, *engine.gpu_connector.kvcaches[0].shape[2:])
+    """A block of each layer for each chunk, as chain `number` has it."""
+    shape = (2, length(number), *engine.gpu_connector.kvcaches[0].shape[2:])
     source = np.random.default_rng(number)
     return [source.integers(0, 2**16, shape, np.uint16).view(np.float16) for _ in range(SHAPE["layers"])]
 
@@ -54,8 +60,8 @@ def store_forever(folder: Path, first: int, pipe: int) -> None:
         for number in range(first + offset, first + LARGEST_ROUND, 2):
             caches = [np.zeros_like(cache) for cache in engine.gpu_connector.kvcaches]
             for cache, block in zip(caches, content(engine, number), strict=True):
-                cache[:, :1] = block
-            if engine.store(tokens=tokens(number), kvcaches=caches) == CHUNK:
+                cache[:, : length(number)] = block
+            if engine.store(tokens=tokens(number), kvcaches=caches) == length(number) * CHUNK:
                 os.write(pipe, f"{number}\n".encode())
 
     threads = [threading.Thread(target=work, args=(offset,)) for offset in (0, 1)]
@@ -87,10 +93,14 @@ def check(folder: Path, first: int, acknowledged: list[int], found: dict[str, in
         caches = [np.zeros_like(cache) for cache in engine.gpu_connector.kvcaches]
         loaded = int(engine.retrieve(tokens=tokens(number), kvcaches=caches).sum())
         expected = content(engine, number)
-        same = all(a[:, :1].tobytes() == b.tobytes() for a, b in zip(caches, expected, strict=True))
+        blocks = loaded // CHUNK
+        same = all(
+            got[:, :blocks].tobytes() == block[:, :blocks].tobytes() and not got[:, blocks:].any()
+            for got, block in zip(caches, expected, strict=True)
+        )
         found["acknowledged"] += number in acknowledged
-        found["lost"] += number in acknowledged and loaded != CHUNK
-        found["wrong"] += loaded > 0 and not same
+        found["lost"] += number in acknowledged and blocks != length(number)
+        found["wrong"] += not same
     found["leftovers"] += len(list(folder.glob(f"{TEMPORARY}*")))
     engine.clear()
 

@@ -33,10 +33,13 @@ REQUIRES = [
 # Optional parts; what needs one says which. The oldest redis-py whose clients name themselves, as LMCache's do.
 REDIS = ["redis>=5.0.1"]
 OBJECTS = ["fsspec>=2024.2.0", "s3fs>=2024.2.0"]
+GCS = ["gcsfs>=2024.2.0"]  # with what it brings it is three times as large as all the rest
 TEST = [
     *REDIS,
     *OBJECTS,
+    *GCS,
     "moto[server]>=5.0.0",
+    "gcp-storage-emulator>=2024.8.3",
     "pytest>=8.4",
     "pytest-cov>=6",
     "hypothesis>=6.100",
@@ -115,7 +118,7 @@ setup(
     package_data={"lmcache_admin": ["py.typed", "pages/templates/**/*", "pages/static/**/*"]},
     cmdclass={"build_py": BuildWithShippedFolders},
     install_requires=REQUIRES,
-    extras_require={"redis": REDIS, "objects": OBJECTS, "test": TEST, "dev": DEV},
+    extras_require={"redis": REDIS, "objects": OBJECTS, "gcs": GCS, "test": TEST, "dev": DEV},
     entry_points={
         "console_scripts": ["lmcache-admin = lmcache_admin.cli:main"],
         "vllm.general_plugins": ["lmcache_admin = lmcache_admin.integrations.vllm:register"],

@@ -111,7 +111,7 @@ def test_the_changelog_speaks_of_this_version() -> None:
 
 def floors() -> dict[str, str]:
     text = (ROOT / "setup.py").read_text()
-    lists = re.findall(r"^(?:REQUIRES|REDIS|OBJECTS) = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    lists = re.findall(r"^(?:REQUIRES|REDIS|OBJECTS|GCS) = \[(.*?)\]", text, re.MULTILINE | re.DOTALL)
     return dict(re.findall(r'"([A-Za-z0-9_-]+)>=([0-9.]+)"', "".join(lists)))
 
 

@@ -14,7 +14,7 @@ from lmcache_admin.engine.kinds import to_bool
 from lmcache_admin.engine.remote.address import FOLDERS, OBJECTS, SINGLE_ENTRY, Address
 from lmcache_admin.engine.remote.codec import DTYPE_NUMBERS, Form
 from lmcache_admin.engine.remote.folders import FolderStore
-from lmcache_admin.engine.remote.objects import ObjectStore
+from lmcache_admin.engine.remote.objects import Objects, ObjectStore
 from lmcache_admin.engine.remote.protocol import Store
 
 CONNECT_TIMEOUT = 2.0
@@ -69,6 +69,20 @@ def _open_folders(address: Address, form: Form, writable: bool) -> Store:
 
 
 def _open_objects(config: Configuration, address: Address, form: Form) -> Store:
+    opening = _s3_objects if address.scheme == "s3" else _gs_objects
+    return ObjectStore(opening(config, address), form, address.place, address.bucket.prefix)
+
+
+def _gs_objects(config: Configuration, address: Address) -> Objects:
+    bucket = address.bucket
+    try:
+        from lmcache_admin.engine.remote.gs import GSObjects
+    except ImportError as error:
+        raise _missing(address, "gcs") from error
+    return GSObjects(bucket.name, sum(_timeouts(config)))
+
+
+def _s3_objects(config: Configuration, address: Address) -> Objects:
     bucket = address.bucket
     try:
         from lmcache_admin.engine.remote.s3 import S3Objects
@@ -77,15 +91,13 @@ def _open_objects(config: Configuration, address: Address, form: Form) -> Store:
     extra = config.extra_config or {}
     login = {"key": extra.get("aws_access_key_id"), "secret": extra.get("aws_secret_access_key")}
     connecting, reading = _timeouts(config)
-    objects = S3Objects(
+    return S3Objects(
         bucket,
         login={name: str(value) for name, value in login.items()} if all(login.values()) else {},
         region=str(extra["s3_region"]) if extra.get("s3_region") else None,
         encrypted=not to_bool(extra.get("disable_tls", False)),
         timeouts={"connect_timeout": connecting, "read_timeout": reading},
     )
-    return ObjectStore(objects, form, address.place, bucket.prefix)
-
 
 def _open_redis(config: Configuration, address: Address, form: Form) -> Store:
     try:

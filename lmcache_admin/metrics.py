@@ -127,7 +127,8 @@ class ServiceMetrics:
                 f"lmcache_admin_backend_{figure}", f"Of each backend: {figure}.", labels=["server", "backend"]
             )
             for backend, figures in backends.items():
-                family.add_metric([self._server, backend], figures[figure])
+                if figure in figures:  # a store that others share does not tell how much it holds
+                    family.add_metric([self._server, backend], figures[figure])
             yield family
 
     def _long_work(self) -> Iterator[Metric]:

@@ -174,3 +174,14 @@ def test_figures_of_backends_that_only_rise_are_counters(service):
     kinds = {family.name: family.type for family in text_string_to_metric_families(service.get("/metrics").text)}
     assert {kinds[f"lmcache_admin_backend_{figure}"] for figure in COUNTERS} == {"counter"}
     assert kinds["lmcache_admin_backend_bytes"] == "gauge"
+
+
+def test_a_backend_that_others_share_tells_its_counters_alone(serve, tmp_path):
+    service = serve(remote_url=f"fs://localhost:0{tmp_path}/shared", remote_serde="naive")
+
+    def backends(figure):
+        found = samples(service.get("/metrics"))
+        return {dict(labels)["backend"] for name, labels in found if name == f"lmcache_admin_backend_{figure}"}
+
+    assert backends("bytes") == {"LocalCPUBackend"}
+    assert backends(f"{COUNTERS[0]}_total") == {"LocalCPUBackend", "RemoteBackend"}

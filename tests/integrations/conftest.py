@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,12 +130,15 @@ def lmcache_python() -> str:
 
 
 @pytest.fixture(scope="session")
-def start_standalone(lmcache_python: str) -> Iterator[Start]:
-    """Start a standalone: `start_standalone(command, worker_id=0, **configuration)`; ended with the session."""
+def start_process() -> Iterator[Start]:
+    """Start a process that serves an engine: `start_process(command, worker_id=0, **configuration)`.
+
+    The command gets `--config FILE`; in it, {folder} is the folder of the process. All end with the session.
+    """
     started: list[Standalone] = []
     with tempfile.TemporaryDirectory(prefix="lma") as name:
 
-        def start(command: tuple[str, ...], worker_id: int = 0, **configuration: Any) -> Standalone:
+        def start(command: Sequence[str], worker_id: int = 0, **configuration: Any) -> Standalone:
             folder = Path(name, str(len(started)))
             values = settings(folder, **configuration)
             file = folder / "lmcache.yaml"
@@ -143,7 +147,7 @@ def start_standalone(lmcache_python: str) -> Iterator[Start]:
             prefix = values.get("internal_api_server_socket_path_prefix")
             with (folder / "log").open("wb") as log:
                 process = subprocess.Popen(
-                    [lmcache_python, *command, "--config", str(file), "--worker-id", str(worker_id)],
+                    [part.replace("{folder}", str(folder)) for part in (*command, "--config", str(file))],
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=folder,
@@ -155,7 +159,19 @@ def start_standalone(lmcache_python: str) -> Iterator[Start]:
 
         yield start
         for standalone in started:
+            standalone.process.terminate()
+        for standalone in started:
             standalone.end()
+
+
+@pytest.fixture(scope="session")
+def start_standalone(lmcache_python: str, start_process: Start) -> Start:
+    """Start LMCache's starter: `start_standalone(command, worker_id=0, **configuration)`."""
+
+    def start(command: tuple[str, ...], worker_id: int = 0, **configuration: Any) -> Standalone:
+        return start_process([lmcache_python, *command, "--worker-id", str(worker_id)], worker_id, **configuration)
+
+    return start
 
 
 def settings(folder: Path, **configuration: Any) -> dict[str, Any]:
@@ -181,12 +197,21 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONHASHSEED": "0", "LMCACHE_TRACK_USAGE": "false", "STORE_PASSWORD": SECRET}
 
 
+#: Where ports are looked for, another place for each test run: below those that the system gives to clients.
+_ports = itertools.count(24000 + os.getpid() * 16 % 8000, 2)
+
+
 def unused_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, nor on the one below, where the scheduler would be."""
+    for port in _ports:
+        with socket.socket() as below, socket.socket() as probe:
+            try:
+                below.bind(("127.0.0.1", port - 1))
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port")
 
 
 @dataclass

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from lmcache_admin.engine.backends.memory import LocalCPUBackend
+from lmcache_admin.engine.backends.protocol import REPORTED
 from lmcache_admin.engine.chunks import Chunk, ChunkKey, Layout
 
 LAYOUT = Layout(1, 1, 1, "uint8")
@@ -87,3 +88,20 @@ def test_others_store_and_read_while_100000_chunks_are_cleared() -> None:
     clearing.join()
     assert served > 1
     assert cleared[0] in (100_000, 100_001)
+
+
+def test_a_clear_that_is_ended_leaves_what_it_had_not_reached() -> None:
+    backend = LocalCPUBackend(10**6)
+    for number in range(4 * REPORTED):
+        backend.put(key(number), chunk(number))
+    told: list[int] = []
+
+    def end_soon(count: int) -> None:
+        told.append(count)
+        if len(told) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        backend.clear(end_soon)
+    assert backend.stats()["chunks"] == 4 * REPORTED - sum(told) == 2 * REPORTED
+    assert sum(backend.clear().values()) == 2 * REPORTED

@@ -107,11 +107,18 @@ class LocalCPUBackend:
             return self._cache.pop(key, None) is not None
 
     def clear(self, on_removed: OnRemoved | None = None) -> dict[str, int]:
-        """Drop every chunk; tokens by chunk name. Others wait only while the content changes hands."""
-        fresh = self._fresh()
+        """Drop every chunk that is there now; tokens by chunk name. Others wait for a few of them at most."""
+        cleared: dict[str, int] = {}
         with self._lock:
-            content, self._cache = self._cache, fresh
-        return _release(content, self._layout, on_removed)
+            keys = list(self._cache)
+        for start in range(0, len(keys), REPORTED):
+            with self._lock:
+                dropped = [(key, self._cache.pop(key, None)) for key in keys[start : start + REPORTED]]
+            names = {chunk_name(key, self._layout): chunk.tokens for key, chunk in dropped if chunk is not None}
+            cleared |= names
+            if on_removed is not None:
+                on_removed(len(names))
+        return cleared
 
     def room(self, nbytes: int) -> int:
         """How many chunks of that size fit at once; none while off."""
@@ -139,15 +146,3 @@ class LocalCPUBackend:
 
     def _fresh(self) -> ChunkCache:
         return POLICIES[self._policy](self._capacity, lambda chunk: chunk.nbytes)
-
-
-def _release(content: ChunkCache, layout: Layout | None, on_removed: OnRemoved | None) -> dict[str, int]:
-    """Drop a detached cache chunk by chunk: freed at once it would hold the interpreter for long."""
-    released: dict[str, int] = {}
-    keys = list(content)
-    for start in range(0, len(keys), REPORTED):
-        part = keys[start : start + REPORTED]
-        released |= {chunk_name(key, layout): content.pop(key).tokens for key in part}
-        if on_removed is not None:
-            on_removed(len(part))
-    return released

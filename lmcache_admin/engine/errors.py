@@ -41,7 +41,8 @@ class NewerFormatError(ChunkFileError):
 
 
 def _shown(key: str, value: object) -> str:
-    if key == "extra_config":  # may hold secrets, and a text that is no JSON cannot be redacted key by key
+    # may hold secrets; a text that is no JSON, or a list of URLs, cannot be redacted part by part
+    if key in ("extra_config", "remote_url"):
         return f"a {type(value).__name__}"
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

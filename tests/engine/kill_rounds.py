@@ -1,9 +1,9 @@
 """Kill a storing process again and again and look for lost or wrong chunks; a program that the test runs.
 
-Arguments: folder, rounds, seed. Each round forks a child that stores chains from two threads, one of single chunks
-and one of three, whose bytes follow from their tokens, and tells by a pipe each chain after its store has returned.
-The child is killed at a random moment. Then a fresh engine on the same folder must find every acknowledged chain,
-and of all that were begun none with a wrong byte. Prints the findings as JSON.
+Arguments: folder or `remote_url`, rounds, seed. Each round forks a child that stores chains from two threads, one of
+single chunks and one of three, whose bytes follow from their tokens, and tells by a pipe each chain after its store
+has returned. The child is killed at a random moment. Then a fresh engine on the same place must find every acknowledged
+chain, and of all that were begun none with a wrong byte. Prints the findings as JSON.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ SHAPE = {"layers": 2, "blocks": 3, "block_size": CHUNK, "heads": 16, "head_size"
 LARGEST_ROUND = 10_000
 
 
-def engine_on(folder: Path) -> Engine:
+def engine_on(place: str) -> Engine:
     extra = {f"embedded_engine_{name}": value for name, value in SHAPE.items()}
-    values = {"local_disk": str(folder), "max_local_disk_size": 4.0, "max_local_cpu_size": 0.1, "local_cpu": False}
-    manager = Manager(Configuration.from_mapping({**values, "chunk_size": CHUNK, "extra_config": extra}, {}))
+    values = {"remote_url": place} if "://" in place else {"local_disk": place, "max_local_disk_size": 4.0}
+    memory = {"max_local_cpu_size": 0.1, "local_cpu": False}
+    manager = Manager(Configuration.from_mapping({**values, **memory, "chunk_size": CHUNK, "extra_config": extra}, {}))
     manager.start()
     assert manager.lmcache_engine is not None
     return manager.lmcache_engine
@@ -53,8 +54,8 @@ def content(engine: Engine, number: int) -> list[np.ndarray]:
     return [source.integers(0, 2**16, shape, np.uint16).view(np.float16) for _ in range(SHAPE["layers"])]
 
 
-def store_forever(folder: Path, first: int, pipe: int) -> None:
-    engine = engine_on(folder)
+def store_forever(place: str, first: int, pipe: int) -> None:
+    engine = engine_on(place)
 
     def work(offset: int) -> None:
         for number in range(first + offset, first + LARGEST_ROUND, 2):
@@ -71,11 +72,11 @@ def store_forever(folder: Path, first: int, pipe: int) -> None:
         thread.join()
 
 
-def acknowledged_until_killed(folder: Path, first: int, moment: random.Random) -> list[int]:
+def acknowledged_until_killed(place: str, first: int, moment: random.Random) -> list[int]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        store_forever(folder, first, writing)
+        store_forever(place, first, writing)
         os._exit(1)
     os.close(writing)
     wanted = moment.randrange(1, 12)
@@ -87,8 +88,8 @@ def acknowledged_until_killed(folder: Path, first: int, moment: random.Random) -
         return told + [int(line) for line in lines if line.endswith("\n")]
 
 
-def check(folder: Path, first: int, acknowledged: list[int], found: dict[str, int]) -> None:
-    engine = engine_on(folder)
+def check(place: str, first: int, acknowledged: list[int], found: dict[str, int]) -> None:
+    engine = engine_on(place)
     for number in range(first, max(acknowledged) + 50):
         caches = [np.zeros_like(cache) for cache in engine.gpu_connector.kvcaches]
         loaded = int(engine.retrieve(tokens=tokens(number), kvcaches=caches).sum())
@@ -101,20 +102,26 @@ def check(folder: Path, first: int, acknowledged: list[int], found: dict[str, in
         found["acknowledged"] += number in acknowledged
         found["lost"] += number in acknowledged and blocks != length(number)
         found["wrong"] += not same
-    found["leftovers"] += len(list(folder.glob(f"{TEMPORARY}*")))
+    found["leftovers"] += len(unfinished(place))
     engine.clear()
 
 
-def main(folder: Path, rounds: int, seed: int) -> None:
+def unfinished(place: str) -> list[Path]:
+    """Temporary files; of a store without files none."""
+    folder = place.removeprefix("file://")
+    return [] if "://" in folder else list(Path(folder).rglob(f"{TEMPORARY}*"))
+
+
+def main(place: str, rounds: int, seed: int) -> None:
     moment = random.Random(seed)  # noqa: S311 - a moment to repeat, not a secret
     found = dict.fromkeys(["rounds", "acknowledged", "killed_while_writing", "lost", "wrong", "leftovers"], 0)
     for turn in range(rounds):
-        acknowledged = acknowledged_until_killed(folder, turn * LARGEST_ROUND, moment)
+        acknowledged = acknowledged_until_killed(place, turn * LARGEST_ROUND, moment)
         found["rounds"] += 1
-        found["killed_while_writing"] += bool(list(folder.glob(f"{TEMPORARY}*")))
-        check(folder, turn * LARGEST_ROUND, acknowledged, found)
+        found["killed_while_writing"] += bool(unfinished(place))
+        check(place, turn * LARGEST_ROUND, acknowledged, found)
     sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

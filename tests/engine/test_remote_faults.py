@@ -126,6 +126,15 @@ def test_the_clear_of_a_store_that_is_gone_says_so(redis_server: Any, start: Cal
     assert engine.clear(["LocalCPUBackend"]) == 0
 
 
+def test_a_clear_asks_although_the_store_did_not_answer_a_moment_ago(redis_server: Any) -> None:
+    one = backend(redis_server.url)
+    redis_server.stop()
+    assert not one.put(key(1), CHUNK)
+    redis_server.start()
+    assert one.clear() == {}
+    assert one.put(key(1), CHUNK)
+
+
 def test_a_wrong_password_is_a_store_that_does_not_answer_and_stands_in_no_message(
     redis_server: Any, start: Callable[..., Engine], eventually: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -145,9 +145,9 @@ class RemoteBackend:
         self._closed = True
         self._store.close()
 
-    def _ask(self, act: Callable[[], Result], otherwise: Result) -> Result:
-        """Ask the store, unless it is known not to answer; what it refuses is raised."""
-        if self._closed or not self._health.allows():
+    def _ask(self, act: Callable[[], Result], otherwise: Result, *, insist: bool = False) -> Result:
+        """Ask the store, unless it is known not to answer and nobody insists; what it refuses is raised."""
+        if self._closed or not (self._health.allows() or insist):
             return otherwise
         try:
             result = act()
@@ -172,7 +172,7 @@ class RemoteBackend:
     def _next(self, batches: Iterator[Mapping[ChunkKey, int]]) -> Mapping[ChunkKey, int] | None:
         down: Mapping[ChunkKey, int] | None = {}
         try:
-            batch = self._ask(lambda: next(batches, None), down)
+            batch = self._ask(lambda: next(batches, None), down, insist=True)
         except StoreRefusedError as error:
             raise StorageError(f"{self._store.place} cannot be cleared: {error}") from error
         if batch is down and not self._closed:

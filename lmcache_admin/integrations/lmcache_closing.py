@@ -21,7 +21,7 @@ __all__ = ["let_all_close", "let_close", "parts"]
 logger = logging.getLogger(__name__)
 
 #: Seconds for what is being read and written to end.
-PATIENCE = 10.0
+PATIENCE = 5.0
 
 
 def let_close(backend: object) -> None:

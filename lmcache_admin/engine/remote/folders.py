@@ -11,6 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 from lmcache_admin.engine.aside import Aside, sync
+from lmcache_admin.engine.buffers import GrowingPool
 from lmcache_admin.engine.chunks import Chunk, ChunkKey
 from lmcache_admin.engine.errors import CorruptChunkError
 from lmcache_admin.engine.remote.codec import HEADER, Form, Record
@@ -40,6 +41,7 @@ class FolderStore:
         self._folders = [Path(path) for path in paths]
         self._hidden = {folder: Hidden(folder) for folder in self._folders}
         self._form = form
+        self._buffers = GrowingPool()
 
     def make(self) -> None:
         """Make the folders that are absent, and remove what dead writers left; for a store that is written to.
@@ -165,7 +167,7 @@ class FolderStore:
                 self._form.expects(header, facts.st_size - len(header))
             elif record.nbytes != facts.st_size:
                 raise CorruptChunkError(f"{facts.st_size} bytes, but {record.nbytes} were written")
-            payload = bytearray(facts.st_size - len(header))
+            payload = self._buffers.take(facts.st_size - len(header)).data
             if _fill(file, payload) != len(payload):
                 raise CorruptChunkError("shorter than it was a moment ago")
         return self._form.decode(header, payload, record, probe=key.reserved)
@@ -189,10 +191,10 @@ class FolderStore:
         return {key: tokens}
 
 
-def _fill(file: FileIO, buffer: bytearray) -> int:
-    view, done = memoryview(buffer), 0
+def _fill(file: FileIO, buffer: memoryview) -> int:
+    done = 0
     while done < len(buffer):
-        count = file.readinto(view[done:])
+        count = file.readinto(buffer[done:])
         if not count:
             break
         done += count

@@ -67,7 +67,7 @@ def measured(what: str, engine: Engine, chunks: int, names: tuple[str, ...]) -> 
 
 
 def main() -> None:
-    options = arguments(__doc__, chunks=100_000, disk=20_000, folder="")
+    options = arguments(__doc__, chunks=100_000, disk=5_000, folder="")
     calls = ("store", "lookup", "retrieve")
     rows = measured("memory", engine_with(SHAPE, CHUNK_TOKENS), options.chunks, calls)
     with tempfile.TemporaryDirectory(dir=options.folder or None) as folder:

@@ -31,7 +31,7 @@ MEMORY_ROWS = [
 DISK_ROWS = [
     ("disk store", "bare write", 0.8),
     ("disk retrieve", "bare read", 0.8),
-    ("cached retrieve", "cached read", 0.8),  # the system still has the file in its page cache
+    ("cached retrieve", "cached read", None),  # the system still has the file in its page cache
     ("cached retrieve", "cached read, one place", None),  # into one buffer, which stays in the processor's cache
 ]
 Act = Callable[[range], None]

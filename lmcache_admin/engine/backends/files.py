@@ -98,7 +98,8 @@ def read_chunk(path: str, buffers: GrowingPool) -> tuple[str, Chunk]:
     with _opened(path) as descriptor:
         header = _read_header(descriptor)
         payload = buffers.take(header.payload_length).data
-        _read_all(descriptor, payload, header.length)
+        os.lseek(descriptor, header.length, os.SEEK_SET)
+        _read_all(descriptor, payload)
     if table_sum(payload) != header.payload_sum:
         raise CorruptChunkError("payload does not match its checksum")
     return header.described["key"], _chunk(header.described, payload)
@@ -143,10 +144,10 @@ def _opened(path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _read_all(descriptor: int, view: memoryview, offset: int) -> None:
+def _read_all(descriptor: int, view: memoryview) -> None:
     done = 0
     while done < len(view):
-        count = os.preadv(descriptor, [view[done:]], offset + done)
+        count = os.readv(descriptor, [view[done:]])
         if not count:
             raise CorruptChunkError("shorter than its header says")
         done += count

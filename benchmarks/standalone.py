@@ -39,6 +39,8 @@ def engine(kind: str, options: argparse.Namespace, *given: str, **configuration:
         given: Further arguments of the starter.
         configuration: Keys of the engine.
     """
+    if options.peer_python is None:
+        raise SystemExit("This needs an interpreter with LMCache, for both servers.")
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="engine") as name:
         file = Path(name, "lmcache.yaml")

@@ -127,9 +127,9 @@ def wrk(server: Server, path: str, connections: int, seconds: float) -> Load:
     """Load one path with keep-alive connections, each with one request at a time."""
     url = f"http://127.0.0.1:{server.port}{path}"
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "--latency", url]
-    before = _cpu_seconds(server.pid)
+    before = cpu_seconds(server.pid)
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return read_wrk(text, _cpu_seconds(server.pid) - before)
+    return read_wrk(text, cpu_seconds(server.pid) - before)
 
 
 def read_wrk(text: str, cpu_seconds: float) -> Load:
@@ -144,7 +144,8 @@ def read_wrk(text: str, cpu_seconds: float) -> Load:
     return Load(float(rate[1]) if rate else 0.0, latency.get("50", 0.0), latency.get("99", 0.0), cpu, errors)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,8 @@ def main() -> None:
         load_host()
     if "series" in given:
         add_series(int(given["series"]))
+    if "kv" in given:
+        manager.kv_caches = import_module("tensors").kv_caches(given["kv"])
     before, began = resident(), time.monotonic()
     {"ours": start_ours, "peer": start_peer, "waitress": start_waitress}[kind](manager, port, registry)
     first_answer(port, given.get("first", FIRST))

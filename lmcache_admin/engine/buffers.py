@@ -53,11 +53,11 @@ class GrowingPool:
     """Hands out buffers of any size; those of the largest size that was asked for are used again."""
 
     def __init__(self) -> None:
-        self.largest = 0
+        self._largest = 0
         self._pool = BufferPool(0)
 
     def take(self, nbytes: int) -> Bytes:
         """A buffer with any content, as `BufferPool.take` gives it."""
-        if nbytes > self.largest:
-            self.largest, self._pool = nbytes, BufferPool(nbytes)
+        if nbytes > self._largest:
+            self._largest, self._pool = nbytes, BufferPool(nbytes)
         return self._pool.take(nbytes)

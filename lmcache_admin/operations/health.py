@@ -11,6 +11,8 @@ from typing import Any
 #: Seconds between probes, and how long one may take before it counts as failed.
 INTERVAL = 10.0
 DEADLINE = 5.0
+#: What the names of backends outside the process begin with.
+SHARED = "RemoteBackend"
 
 Probes = Callable[[], Mapping[str, Callable[[], tuple[str, str]]]]
 
@@ -34,6 +36,15 @@ class Check:
     ended: float
     duration: float
     failures: int
+
+    @property
+    def weight(self) -> int:
+        """How many failures in a row count: of a store that all workers share, one at most.
+
+        Its loss makes every worker slower, and none of them unable to serve; to take all of them out of service for
+        it would make an outage of that.
+        """
+        return min(self.failures, 1) if self.name.startswith(SHARED) else self.failures
 
     def describe(self, now: float) -> dict[str, Any]:
         """As `/readyz` shows it."""
@@ -111,13 +122,15 @@ class Health:
         now = time.monotonic()
         with self._lock:
             checks = [check.describe(now) for check in self._checks.values()]
-            failures = max((check.failures for check in self._checks.values()), default=0)
+            failures = max((check.weight for check in self._checks.values()), default=0)
         name, began = self._running or ("", now)
         late = now - began
         if late > self._deadline:
             checks = [check for check in checks if check["name"] != name]
-            checks.append(Check(name, "failed", f"no answer for {late:.1f} s", now, late, 1).describe(now))
-            failures = max(failures, 2 if late > self._deadline + INTERVAL else 1)
+            count = 2 if late > self._deadline + INTERVAL else 1
+            hanging = Check(name, "failed", f"no answer for {late:.1f} s", now, late, count)
+            checks.append(hanging.describe(now))
+            failures = max(failures, hanging.weight)
         return {"status": self._status(failures), "checks": checks}
 
     def _status(self, failures: int) -> str:

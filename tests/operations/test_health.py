@@ -41,6 +41,25 @@ def test_a_disk_that_fails_degrades_and_then_fails(serve, tmp_path, eventually) 
     assert (answer.status, answer.json()["status"]) == (503, "failed")
 
 
+def test_a_shared_store_that_is_gone_degrades_and_does_not_fail(serve, redis_server, eventually) -> None:
+    worker = serve(remote_url=redis_server.url)
+    eventually(lambda: worker.get("/readyz").json()["status"] == "ok")
+    redis_server.stop()
+    for _ in range(3):
+        worker.server.service.health.probe()
+    answer = worker.get("/readyz")
+    assert (answer.status, answer.json()["status"]) == (200, "degraded")
+    assert checks(answer)["RemoteBackend"]["status"] == "failed"
+    assert worker.post("/cache/store?tokens_mock=0,16").status == 200
+    redis_server.start()
+
+    def recovered() -> bool:
+        worker.server.service.health.probe()
+        return worker.get("/readyz").json()["status"] == "ok"
+
+    eventually(recovered)
+
+
 def test_a_frozen_engine_is_not_probed_and_is_ready(serve, eventually) -> None:
     worker = serve()
     eventually(lambda: worker.get("/readyz").status == 200)

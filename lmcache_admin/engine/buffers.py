@@ -45,7 +45,7 @@ class BufferPool:
         return pieces[0]
 
     def _take_back(self, memory: memoryview) -> None:
-        if len(self._free) * self._nbytes < KEPT:
+        if (len(self._free) + 1) * self._nbytes <= KEPT:
             self._free.append(memory)
 
 

@@ -70,6 +70,12 @@ def test_a_growing_pool_uses_the_largest_buffers_again() -> None:
     assert address(pool.take(2 * SIZE)) == where
 
 
+def test_a_buffer_beyond_the_limit_is_given_back_to_the_system() -> None:
+    pool = GrowingPool()
+    pool.take(KEPT + 1)
+    assert len(pool._pool._free) == 0
+
+
 def test_random_taking_and_dropping_never_shares_a_buffer() -> None:
     pool, chosen = BufferPool(SIZE), random.Random(3)  # noqa: S311 - to be repeated, not secret
     live: dict[int, memoryview] = {}

@@ -76,17 +76,20 @@ class Host:
 
 @pytest.fixture(scope="session")
 def fresh_host(request: pytest.FixtureRequest, start_process: Callable[..., Any]) -> Callable[[str], Host]:
-    """Start a worker with memory, disk and a Redis of its own: `fresh_host(kind)`."""
+    """Start a worker with memory, disk and a Redis of its own: `fresh_host(kind)`; it may not answer yet."""
 
     def start(kind: str) -> Host:
         python = sys.executable if kind == "embedded" else request.getfixturevalue("lmcache_python")
         redis = request.getfixturevalue("make_redis_server")()
         remote = {"remote_url": redis.url.removesuffix("/0"), "remote_serde": "naive"}
-        process = start_process([python, *COMMANDS[kind]], **remote)
-        process.wait_until_it_answers()
-        return Host(kind, process, redis)
+        return Host(kind, start_process([python, *COMMANDS[kind]], **remote), redis)
 
     return start
+
+
+def together(kind: str) -> tuple[str, ...]:
+    """The kinds that are started with one: the tests need both of LMCache's, and one takes five seconds."""
+    return (kind,) if kind == "embedded" else ("lmcache", "own")
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +99,8 @@ def hosts(fresh_host: Callable[[str], Host]) -> Iterator[Callable[[str], Host]]:
 
     def host(kind: str) -> Host:
         if kind not in started:
-            started[kind] = fresh_host(kind)
+            started.update({name: fresh_host(name) for name in together(kind)})
+        started[kind].process.wait_until_it_answers()
         return started[kind]
 
     yield host
@@ -121,19 +125,22 @@ def our_host(request: pytest.FixtureRequest, hosts: Callable[[str], Host]) -> It
 
 
 @pytest.fixture(scope="session")
-def role_hosts(request: pytest.FixtureRequest) -> Callable[[str], tuple[Host, Host]]:
-    """Start a process with a scheduler and a worker: `role_hosts(kind)` gives both."""
+def role_hosts(
+    request: pytest.FixtureRequest, start_process: Callable[..., Any]
+) -> Callable[[str], tuple[Host, Host]]:
+    """A scheduler and a worker in one process: `role_hosts(kind)`; the same ones for the same kind."""
     started: dict[str, tuple[Host, Host]] = {}
+    script = str(Path(__file__).with_name("roles.py"))
+
+    def start(kind: str) -> tuple[Host, Host]:
+        python = sys.executable if kind == "embedded" else request.getfixturevalue("lmcache_python")
+        worker = start_process([python, script, kind], **STATISTICS)
+        return Host(kind, replace(worker, target=worker.target - 1)), Host(kind, worker)
 
     def host(kind: str) -> tuple[Host, Host]:
         if kind not in started:
-            python = sys.executable if kind == "embedded" else request.getfixturevalue("lmcache_python")
-            start = request.getfixturevalue("start_process")
-            script = str(Path(__file__).with_name("roles.py"))
-            worker = start([python, script, kind], **STATISTICS)
-            scheduler = replace(worker, target=worker.target - 1)
-            scheduler.wait_until_it_answers()
-            started[kind] = Host(kind, scheduler), Host(kind, worker)
+            started.update({name: start(name) for name in together(kind)})
+        started[kind][0].process.wait_until_it_answers()  # the scheduler is the last
         return started[kind]
 
     return host

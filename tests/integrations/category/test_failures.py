@@ -131,6 +131,7 @@ def test_a_lookup_server_that_lmcache_cannot_make_is_told(hosts: Callable[[str],
 @pytest.mark.parametrize("kind", ["embedded", pytest.param("lmcache", marks=pytest.mark.lmcache)])
 def test_the_process_ends_on_sigterm_with_a_redis_that_hangs(kind: str, fresh_host: Callable[[str], Any]) -> None:
     host = fresh_host(kind)
+    host.process.wait_until_it_answers()
     host.store("0,48")
     host.redis.pause()
     assert host.process.end() == 0

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lmcache_surface import lacking, protocols_of
+from lmcache_window import window_facts
 
 from lmcache_admin.engine import Configuration, Manager
 from lmcache_admin.integrations import vllm as plugin
@@ -27,9 +28,8 @@ FACTORIES = ("lmcache.v1.standalone.standalone_service_factory", "lmcache.integr
 SPEC = "(2,2,256,4,16):float16:2"
 
 
-@contextlib.contextmanager
-def engine(folder: Path, worker_id: int = 0, **configuration: Any) -> Iterator[Any]:
-    """A started engine with the server that LMCache's factory built for it; yields its manager."""
+def built(folder: Path, worker_id: int = 0, **configuration: Any) -> Any:
+    """LMCache's starter with an engine, and the server that LMCache's factory built for it; nothing is started."""
     import torch
     from lmcache.v1.config import LMCacheEngineConfig
     from lmcache.v1.metadata import LMCacheMetadata
@@ -50,9 +50,15 @@ def engine(folder: Path, worker_id: int = 0, **configuration: Any) -> Iterator[A
     file.write_text(json.dumps(values))
     shape = (2, 2, 256, 4, 16)
     metadata = LMCacheMetadata("model", 1, 1, worker_id, worker_id, torch.float16, shape, use_mla=False, role="worker")
-    starter = standalone.LMCacheStandaloneStarter(
+    return standalone.LMCacheStandaloneStarter(
         LMCacheEngineConfig.from_file(str(file)), metadata, standalone.parse_kvcache_shape_spec(SPEC)
     )
+
+
+@contextlib.contextmanager
+def engine(folder: Path, worker_id: int = 0, **configuration: Any) -> Iterator[Any]:
+    """A started engine with its server; yields its manager."""
+    starter = built(folder, worker_id, **configuration)
     starter.start()
     try:
         yield starter._manager
@@ -250,6 +256,7 @@ if __name__ == "__main__":
     facts = {
         "plugin": plugin_facts(),
         "vllm": vllm_facts(),
+        "window": window_facts(built(root)),
         "addresses": address_facts(root),
         "probes": probe_facts(root),
         "threads": thread_facts(),

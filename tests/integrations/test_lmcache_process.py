@@ -121,6 +121,23 @@ def test_lmcaches_factory_for_vllm_builds_what_the_configuration_says(facts: dic
     }
 
 
+def test_before_post_init_what_needs_no_storage_is_answered(facts: dict[str, Any]) -> None:
+    before = facts["window"]["before"]
+    assert {line: before.pop(line)[0] for line in ("GET /healthz", "GET /version", "GET /conf?names=chunk_size")} == {
+        "GET /healthz": 200,
+        "GET /version": 200,
+        "GET /conf?names=chunk_size": 200,
+    }
+    assert before.pop("GET /cache/kvcache/info")[0] == 404
+    assert {status for status, _ in before.values()} == {503}
+    assert all("StorageManager" in said or "storage manager" in said or "engine" in said for _, said in before.values())
+
+
+def test_after_post_init_everything_is_answered_and_nothing_was_switched_before(facts: dict[str, Any]) -> None:
+    assert {status for status, _ in facts["window"]["after"].values()} == {200}
+    assert facts["window"]["frozen"] is False
+
+
 def test_probes_ask_the_engine_and_each_backend(facts: dict[str, Any]) -> None:
     well = facts["probes"]["well"]
     assert [well["engine"], well[CPU], well[DISK]] == [["ok", ""]] * 3

@@ -13,6 +13,7 @@ import json
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from bench import Load, Server, arguments, finish, kinds, median_of, table, wrk
@@ -63,11 +64,13 @@ def measure(
     reads: dict[tuple[str, str], list[Load]],
     clears: dict[str, list[Clear]],
 ) -> None:
-    """Fill one engine, read from it, clear it."""
+    """Fill one engine, read from it, clear it; then the same again with nobody else asking."""
     fill(server, options.chunks)
     for path in PATHS:
         reads.setdefault((path, server.kind), []).append(wrk(server, path, 1, options.seconds))
-    clears.setdefault(server.kind, []).append(clear(server))
+    clears.setdefault(server.kind, []).append(clear(server, MEANWHILE))
+    fill(server, options.chunks)
+    clears[server.kind].append(clear(server, ()))
 
 
 def fill(server: Server, chunks: int) -> None:
@@ -79,11 +82,11 @@ def fill(server: Server, chunks: int) -> None:
             raise SystemExit(f"a store failed: {reply}")
 
 
-def clear(server: Server) -> Clear:
+def clear(server: Server, meanwhile: Sequence[str]) -> Clear:
     """Clear the engine while requests come to other paths, each due whatever became of the one before."""
     over = threading.Event()
-    waits: dict[str, list[float]] = {path: [] for path in MEANWHILE}
-    threads = [threading.Thread(target=keep_asking, args=(server, path, waits[path], over)) for path in MEANWHILE]
+    waits: dict[str, list[float]] = {path: [] for path in meanwhile}
+    threads = [threading.Thread(target=keep_asking, args=(server, path, waits[path], over)) for path in meanwhile]
     for thread in threads:
         thread.start()
     time.sleep(0.5)
@@ -108,14 +111,16 @@ def keep_asking(server: Server, path: str, waits: list[float], over: threading.E
 
 
 def clear_rows(clears: dict[str, list[Clear]]) -> list[list[object]]:
-    """The median of the clears, and the longest that anything waited in any of them."""
+    """The median of the clears, and of the longest waits during them."""
     rows: list[list[object]] = []
     ours = clears["ours"]
     peer = clears.get("peer", [])
-    times = [[one.seconds * 1000 for one in found] for found in (ours, peer)]
-    rows.append(_row(f"clear of {ours[0].removed // CHUNK:,} chunks, ms", *times))
+    what = f"clear of {ours[0].removed // CHUNK:,} chunks"
+    for asked, when in ((False, "alone"), (True, "while others ask")):
+        times = [[one.seconds * 1000 for one in found if bool(one.waits) is asked] for found in (ours, peer)]
+        rows.append(_row(f"{what}, {when}, ms", *times))
     for path in MEANWHILE:
-        longest = [[max(c.waits[path]) for c in found] for found in (ours, peer)]
+        longest = [[max(one.waits[path]) for one in found if one.waits] for found in (ours, peer)]
         rows.append(_row(f"GET {path} during the clear, longest ms", *longest))
     return rows
 

@@ -42,7 +42,7 @@ def main() -> None:
     medians = {key: median_of(loads) for key, loads in found.items()}
     results = [{"path": path, "server": kind, **asdict(load)} for (path, kind), load in medians.items()]
     head = ["request", "ours req/s", "peer req/s", "ours / peer", "ours / healthz", "ours CPU us", "peer CPU us"]
-    head += ["ours / peer", "ours / healthz", "ours p99 ms", "peer p99 ms", "errors"]
+    head += ["CPU ours / peer", "CPU ours / healthz", "ours p99 ms", "peer p99 ms", "errors"]
     rows = [_row(path, medians) for path in PATHS if (path, "ours") in medians]
     finish(options, "reads", results, table(head, rows))
 

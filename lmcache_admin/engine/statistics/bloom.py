@@ -93,4 +93,5 @@ def _masks(positions: NDArray[np.int64]) -> NDArray[np.uint8]:
 def _mixed(numbers: Numbers) -> Numbers:
     mixed: Numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

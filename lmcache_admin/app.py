@@ -21,7 +21,7 @@ from lmcache_admin.openapi import OpenApi
 from lmcache_admin.operations.health import INTERVAL, Health
 from lmcache_admin.routes import FixedRoutes, RouteTable
 from lmcache_admin.scrape import Scrape
-from lmcache_admin.security import Audit, Gate, Redactor, secured
+from lmcache_admin.security import Audit, Authentication, Gate, Redactor, secured
 from lmcache_admin.service import Service
 from lmcache_admin.serving.lanes import lane_limits
 from lmcache_admin.settings import Settings
@@ -150,9 +150,15 @@ def create_app(
         definitions=Configuration._config_definitions,
     )
     service.background.add(PeriodicTask("probe", health.probe, INTERVAL))
-    Gate(settings, audit, redactor, requests).guard(app)
+    _gate(service, requests).guard(app)
     _register(app, service)
     return app
+
+
+def _gate(service: Service, requests: RequestCounts) -> Gate:
+    authentication = Authentication(service.settings)
+    service.health.troubles.append(lambda: authentication.problems)
+    return Gate(service.settings, authentication, service.audit, service.redactor, requests)
 
 
 def _register(app: AdminApplication, service: Service) -> None:

@@ -136,6 +136,7 @@ def _checked(declaration: Declaration, route: str) -> Declaration:
         (declaration.style, tuple(STYLES), "style"),
         (declaration.failure, ("error", "detail"), "failure"),
         (declaration.switch or "", ("", *SWITCHES), "switch"),
+        (declaration.public, ("", "always", *SWITCHES), "public"),
     ):
         if value not in allowed:
             raise TypeError(f"{route}: {what}={value!r} is not one of {', '.join(allowed)}")

@@ -21,6 +21,8 @@ class Declaration:
         role: The least role that may call it.
         lane: One of `LANES`.
         style: How a result is rendered, see `rendering`.
+        public: Whether it answers without credentials where others are asked for: `always`, or the name of the
+            setting that says so; empty: never.
         quick: Whether it is short enough to be answered without a thread of its own.
         changes_if: Query parameters whose presence makes a read a change (and asks for the role operator).
         switch: Name of the setting that has to be true for this to exist; otherwise `switched_off` is answered.
@@ -36,6 +38,7 @@ class Declaration:
     role: str
     lane: str
     style: str = "compact"
+    public: str = ""
     quick: bool = False
     changes_if: tuple[str, ...] = ()
     switch: str | None = None

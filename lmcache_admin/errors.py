@@ -46,6 +46,13 @@ class Forbidden(Failure):
         super().__init__(403, {"error": "Forbidden", "message": message})
 
 
+class Unauthorized(Failure):
+    """401: this mode asks for credentials, and none that are good came with the request."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(401, {"error": "Unauthorized", "message": message}, {"WWW-Authenticate": "Bearer"})
+
+
 class Detail(Failure):
     """An answer in the form `{"detail": text}`, which the contract has for the controller and for chunk loading."""
 

@@ -9,7 +9,7 @@ from flask import Response, request
 
 from lmcache_admin.declaration import Declaration
 from lmcache_admin.error_handlers import answer_to
-from lmcache_admin.errors import Failure
+from lmcache_admin.errors import Failure, Forbidden
 from lmcache_admin.host.current import current_arrival, current_service
 from lmcache_admin.jobs import Job, Outcome, Work
 from lmcache_admin.rendering import render
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Where the gate leaves what concludes the audit's entry: a job that goes on concludes it at its end.
 CONCLUDE = "lmcache_admin.audit_conclude"
+#: Where the gate leaves what tells whether the caller may still do this: a job may begin long after it was asked for.
+RECHECK = "lmcache_admin.recheck"
 #: A request gives its job up this much earlier than the lane would give up the request, as a share of the deadline.
 _MARGIN, _MOST = 0.05, 1.0
 _PREFERENCE = "respond-async"
@@ -37,7 +39,8 @@ def carry_out(work: Work, declaration: Declaration) -> Response:
     rule, path = asked.url_rule, asked.path
     route = f"{asked.method} {rule.rule if rule else path}"
     job = Job(declaration.operation, route, asked.environ.get("lmcache_admin.actor", ""))
-    service.jobs.submit(job, lambda begun: _outcome(work, declaration, path, service, begun))
+    allowed: Callable[[], bool] | None = asked.environ.get(RECHECK)
+    service.jobs.submit(job, lambda begun: _outcome(_if_allowed(work, allowed), declaration, path, service, begun))
     if _prefers_async():
         _hand_over_audit(service, job)
         headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": _PREFERENCE}
@@ -55,6 +58,15 @@ def carry_out(work: Work, declaration: Declaration) -> Response:
         },
         {"Location": f"/jobs/{job.id}"},
     )
+
+
+def _if_allowed(work: Work, allowed: Callable[[], bool] | None) -> Work:
+    def run(job: Job) -> Any:
+        if allowed is not None and not allowed():
+            raise Forbidden("The credentials that asked for this job are no longer good.")
+        return work.run(job)
+
+    return Work(run)
 
 
 def _outcome(work: Work, declaration: Declaration, path: str, service: Service, job: Job) -> Outcome:

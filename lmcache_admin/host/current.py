@@ -33,6 +33,7 @@ __all__ = [
     "current_manager",
     "current_openapi",
     "current_registry",
+    "current_role",
     "current_runtime",
     "current_service",
     "current_storage",
@@ -81,6 +82,12 @@ def current_definitions() -> Mapping[str, Mapping[str, Any]]:
 def current_application() -> Flask:
     """The application that is answering; its `state.lmcache_adapter` is the manager."""
     return cast("Flask", current_app._get_current_object())  # type: ignore[attr-defined]  # werkzeug's proxy
+
+
+def current_role() -> str:
+    """The role of whoever is asking; empty for nobody."""
+    role: str = request.environ.get("lmcache_admin.role", "")
+    return role
 
 
 def current_arrival() -> float:

@@ -11,10 +11,11 @@ from flask import Request, Response, request
 
 from lmcache_admin.declaration import ROLES, Declaration
 from lmcache_admin.error_handlers import declaration_of
-from lmcache_admin.errors import Failure, Forbidden, Invalid
-from lmcache_admin.long_work import CONCLUDE
+from lmcache_admin.errors import Failure, Forbidden, Invalid, Unauthorized
+from lmcache_admin.long_work import CONCLUDE, RECHECK
 from lmcache_admin.metrics_listener import OPEN
-from lmcache_admin.security.callers import Caller, local_caller, over_unix_socket
+from lmcache_admin.security.authentication import Authentication
+from lmcache_admin.security.callers import Caller, over_unix_socket
 from lmcache_admin.security.origins import host_is_ours, is_loopback, refusal_of_page, sent_by
 from lmcache_admin.strict_json import strict_json
 
@@ -31,6 +32,12 @@ _ANY_HOST = frozenset(("/healthz", "/readyz"))
 #: What the gate keeps of a request, in its WSGI environment: when it began, who asks, what concludes its audit entry.
 _STARTED = "lmcache_admin.started"
 _ACTOR = "lmcache_admin.actor"
+_ROLE = "lmcache_admin.role"
+#: What the 401 of a mode says.
+_ASKED = {
+    "token": "This needs a token: send it as `Authorization: Bearer <token>`.",
+    "proxy": "This needs a user and a role, in the headers that a trusted proxy sets.",
+}
 #: Most parameters in a query; each one costs, and who sends more means none of them.
 MAX_PARAMETERS = 1000
 #: What every answer has.
@@ -58,13 +65,22 @@ class Gate:
 
     Args:
         settings: The policy.
+        authentication: Finds the caller.
         audit: Where changes and refusals are recorded.
         redactor: What masks their arguments.
         requests: Where every answer is counted.
     """
 
-    def __init__(self, settings: Settings, audit: Audit, redactor: Redactor, requests: RequestCounts) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        authentication: Authentication,
+        audit: Audit,
+        redactor: Redactor,
+        requests: RequestCounts,
+    ) -> None:
         self._settings = settings
+        self._authentication = authentication
         self._audit = audit
         self._redactor = redactor
         self._requests = requests
@@ -81,6 +97,7 @@ class Gate:
         Raises:
             Forbidden: A check failed; `message` says which.
             Invalid: The query has too many parameters.
+            Unauthorized: This mode asks for credentials.
             Failure: 404, the feature is switched off.
         """
         asked = _asked()
@@ -90,17 +107,23 @@ class Gate:
         changes = _changes(asked, declaration)
         if asked.url_rule is not None and declaration.switch and not getattr(self._settings, declaration.switch):
             raise Failure(404, declaration.switched_off)
-        refusal = self._refusal_of_sender(asked, changes)
         role = _least_role(asked, declaration, changes)
-        caller = self._caller(asked, role)
-        refusal = refusal or self._refusal_of_caller(asked, caller, role, changes)
+        caller = self._authentication.caller(asked.environ, role)
+        refusal = self._refusal_of_sender(asked, changes)
+        open_to_all = OPEN in asked.environ or self._is_public(declaration, asked)
+        if not refusal and self._authentication.asks and not caller.role and not open_to_all:
+            self._audit.conclude(self._record(asked, declaration, caller), "refused", 401)
+            raise Unauthorized(_ASKED[self._authentication.mode])
+        refusal = refusal or ("" if open_to_all else self._refusal_of_caller(caller, role))
+        refusal = refusal or self._refusal_of_change(asked, changes)
         if refusal:
             self._audit.conclude(self._record(asked, declaration, caller), "refused", 403)
             raise Forbidden(refusal)
         if changes and asked.url_rule is not None:
             entry = self._record(asked, declaration, caller)
             asked.environ[CONCLUDE] = partial(self._conclude, entry, started)
-        asked.environ[_ACTOR] = caller.actor
+            asked.environ[RECHECK] = partial(self._authentication.still_allowed, asked.environ, role)
+        asked.environ[_ACTOR], asked.environ[_ROLE] = caller.actor, caller.role
 
     def leave(self, response: Response) -> Response:
         """Count the answer and record the outcome of a change."""
@@ -132,18 +155,20 @@ class Gate:
             return "internal_api_server_auth is local: only callers on this machine are served."
         return refusal_of_page(environ, changes, settings.allowed_origins) if browser else None
 
-    def _caller(self, asked: Request, role: str) -> Caller:
-        address = asked.remote_addr or "unix"
-        if self._settings.auth == "off":
-            return Caller("anybody", ROLES[-1], address, None)
-        if role == "viewer":
-            return Caller("local client", "viewer", address, None)
-        return local_caller(asked.environ, self._settings.local_users == "any")
+    def _is_public(self, declaration: Declaration, asked: Request) -> bool:
+        if asked.url_rule is None or not declaration.public:
+            return False
+        return declaration.public == "always" or bool(getattr(self._settings, declaration.public))
 
-    def _refusal_of_caller(self, asked: Request, caller: Caller, role: str, changes: bool) -> str | None:
-        if not caller.may(role):
-            hint = " Over the Unix socket the engine's own user is admin." if role == ROLES[-1] else ""
-            return f"This needs the role {role}; {caller.actor} has the role {caller.role or 'none'}.{hint}"
+    def _refusal_of_caller(self, caller: Caller, role: str) -> str | None:
+        if caller.may(role):
+            return None
+        hint = ""
+        if role == ROLES[-1] and self._authentication.mode == "local":
+            hint = " Over the Unix socket the engine's own user is admin."
+        return f"This needs the role {role}; {caller.actor} has the role {caller.role or 'none'}.{hint}"
+
+    def _refusal_of_change(self, asked: Request, changes: bool) -> str | None:
         if changes and self._settings.read_only and asked.url_rule is not None:
             return "internal_api_server_read_only is set: nothing can be changed."
         return None

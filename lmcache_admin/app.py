@@ -21,10 +21,10 @@ from lmcache_admin.openapi import OpenApi
 from lmcache_admin.operations.health import INTERVAL, Health
 from lmcache_admin.routes import FixedRoutes, RouteTable
 from lmcache_admin.scrape import Scrape
-from lmcache_admin.security import Audit, Authentication, Gate, Redactor, secured
+from lmcache_admin.security import Audit, AuditFile, Authentication, Gate, Redactor, secured
 from lmcache_admin.service import Service
 from lmcache_admin.serving.lanes import lane_limits
-from lmcache_admin.settings import Settings
+from lmcache_admin.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -126,7 +126,7 @@ def create_app(
     """
     settings = settings or Settings.from_host(getattr(manager, "config", None))
     runtime = _runtime()
-    audit, redactor = Audit(), Redactor()
+    audit, redactor = _audit(settings), Redactor()
     health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
     requests = RequestCounts()
     jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"])
@@ -155,9 +155,26 @@ def create_app(
     return app
 
 
+def _audit(settings: Settings) -> Audit:
+    """The audit, in its file if a setting names one.
+
+    Raises:
+        SettingsError: The file cannot be used.
+    """
+    path = settings.audit_file
+    if path is None:
+        return Audit()
+    try:
+        file = AuditFile(path, settings.audit_max_bytes, settings.audit_keep)
+    except OSError as error:
+        reason, key = error.strerror or str(error), "internal_api_server_audit_file"
+        raise SettingsError(key, path, "a file that can be written", reason=reason) from None
+    return Audit(file, settings.audit_required)
+
+
 def _gate(service: Service, requests: RequestCounts) -> Gate:
     authentication = Authentication(service.settings)
-    service.health.troubles.append(lambda: authentication.problems)
+    service.health.troubles += [lambda: authentication.problems, lambda: service.audit.problems]
     return Gate(service.settings, authentication, service.audit, service.redactor, requests)
 
 

@@ -24,6 +24,7 @@ class Declaration:
         public: Whether it answers without credentials where others are asked for: `always`, or the name of the
             setting that says so; empty: never.
         quick: Whether it is short enough to be answered without a thread of its own.
+        destructive: Whether what it drops cannot be had back: the audit has it on the medium before it begins.
         changes_if: Query parameters whose presence makes a read a change (and asks for the role operator).
         switch: Name of the setting that has to be true for this to exist; otherwise `switched_off` is answered.
         switched_off: Text of the 404 while `switch` is false.
@@ -40,6 +41,7 @@ class Declaration:
     style: str = "compact"
     public: str = ""
     quick: bool = False
+    destructive: bool = False
     changes_if: tuple[str, ...] = ()
     switch: str | None = None
     switched_off: str = ""

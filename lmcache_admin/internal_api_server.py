@@ -105,6 +105,7 @@ class InternalAPIServer:
                 self._metrics.stop()
             self.server.stop()
             SERVERS.remove(self.service.metrics)
+            self.service.audit.close()
 
     def _start_metrics(self) -> None:
         if self._metrics is None:

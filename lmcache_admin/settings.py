@@ -88,6 +88,10 @@ class Settings:
     allowed_origins: tuple[str, ...] = _key((), addresses.ORIGINS, "origins of other sites whose pages may read")
     socket_mode: int = _key(0o600, kinds.MODE, "file mode of the Unix socket")
     read_only: bool = _key(False, kinds.BOOLEAN, "refuse every change, whoever asks")
+    audit_file: str | None = _key(None, kinds.OPTIONAL_PATH, "where changes are recorded; null: in memory only")
+    audit_required: bool = _key(True, kinds.BOOLEAN, "refuse a change whose intent `audit_file` does not take")
+    audit_max_bytes: int = _key(64 * 1024 * 1024, kinds.AUDIT_BYTES, "size from which it is rotated", unit="bytes")
+    audit_keep: int = _key(10, kinds.AUDIT_KEEP, "rotated files that are kept", unit="files")
     config_folders: tuple[str, ...] = _key(
         (),
         kinds.FOLDERS,

@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 __all__ = [
+    "AUDIT_BYTES",
+    "AUDIT_KEEP",
     "BOOLEAN",
     "FOLDERS",
     "INDEX_LIST",
@@ -224,6 +226,8 @@ INDEX_LIST = optional(
         lambda value: _items(value, lambda item: _integer(item, 0, 65535)),
     )
 )
+AUDIT_BYTES = Kind("integer", "an integer from 10000 to 10^12", lambda value: _integer(value, 10_000, 10**12))
+AUDIT_KEEP = Kind("integer", "an integer from 0 to 1000", lambda value: _integer(value, 0, 1000))
 SOCKET_PREFIX = optional(
     Kind(
         "text",

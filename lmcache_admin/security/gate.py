@@ -112,15 +112,16 @@ class Gate:
         refusal = self._refusal_of_sender(asked, changes)
         open_to_all = OPEN in asked.environ or self._is_public(declaration, asked)
         if not refusal and self._authentication.asks and not caller.role and not open_to_all:
-            self._audit.conclude(self._record(asked, declaration, caller), "refused", 401)
+            self._audit.refuse(401, **self._facts(asked, declaration, caller))
             raise Unauthorized(_ASKED[self._authentication.mode])
         refusal = refusal or ("" if open_to_all else self._refusal_of_caller(caller, role))
         refusal = refusal or self._refusal_of_change(asked, changes)
         if refusal:
-            self._audit.conclude(self._record(asked, declaration, caller), "refused", 403)
+            self._audit.refuse(403, **self._facts(asked, declaration, caller))
             raise Forbidden(refusal)
         if changes and asked.url_rule is not None:
-            entry = self._record(asked, declaration, caller)
+            facts = self._facts(asked, declaration, caller)
+            entry = self._audit.intend(destructive=declaration.destructive, **facts)
             asked.environ[CONCLUDE] = partial(self._conclude, entry, started)
             asked.environ[RECHECK] = partial(self._authentication.still_allowed, asked.environ, role)
         asked.environ[_ACTOR], asked.environ[_ROLE] = caller.actor, caller.role
@@ -173,17 +174,17 @@ class Gate:
             return "internal_api_server_read_only is set: nothing can be changed."
         return None
 
-    def _record(self, asked: Request, declaration: Declaration, caller: Caller) -> Entry:
-        return self._audit.intend(
-            actor=caller.actor,
-            role=caller.role,
-            address=caller.address,
-            uid=caller.uid,
-            method=asked.method,
-            route=asked.url_rule.rule if asked.url_rule else asked.path,
-            operation=declaration.operation if asked.url_rule else "",
-            arguments=self._redactor.mask(_arguments(asked)),
-        )
+    def _facts(self, asked: Request, declaration: Declaration, caller: Caller) -> dict[str, Any]:
+        return {
+            "actor": caller.actor,
+            "role": caller.role,
+            "address": caller.address,
+            "uid": caller.uid,
+            "method": asked.method,
+            "route": asked.url_rule.rule if asked.url_rule else asked.path,
+            "operation": declaration.operation if asked.url_rule else "",
+            "arguments": self._redactor.mask(_arguments(asked)),
+        }
 
 
 def _asked() -> Request:

@@ -102,4 +102,4 @@ def test_entries_of_many_clients_at_once_have_their_own_numbers(service):
     for thread in threads:
         thread.join()
     ids = [entry["id"] for entry in service.get("/audit?limit=1000").json()["entries"]]
-    assert sorted(ids) == list(range(1, 81))
+    assert len(ids) == len(set(ids)) == 80

@@ -215,7 +215,8 @@ def test_s16_role_is_looked_at_again_when_a_queued_job_begins(guarded, tokens, e
     path, _ = tokens
     jobs = running.server.service.jobs
     jobs._limits = type(jobs._limits)("job", 0, 16, 60.0)  # no thread: what comes waits
-    answer = running.request("DELETE", "/cache/clear", headers={**bearer(secrets["operator"]), "Prefer": "respond-async"})
+    headers = {**bearer(secrets["operator"]), "Prefer": "respond-async"}
+    answer = running.request("DELETE", "/cache/clear", headers=headers)
     assert answer.status == 202
     write(path, new_token("other", "viewer")[1].line)
     jobs._limits = type(jobs._limits)("job", 4, 16, 60.0)

@@ -21,7 +21,7 @@ from lmcache_admin.openapi import OpenApi
 from lmcache_admin.operations.health import INTERVAL, Health
 from lmcache_admin.routes import FixedRoutes, RouteTable
 from lmcache_admin.scrape import Scrape
-from lmcache_admin.security import Audit, AuditFile, Authentication, Gate, Redactor, secured
+from lmcache_admin.security import Audit, AuditFile, Authentication, Gate, Login, Redactor, secured
 from lmcache_admin.service import Service
 from lmcache_admin.serving.lanes import lane_limits
 from lmcache_admin.settings import Settings, SettingsError
@@ -143,6 +143,7 @@ def create_app(
         health=health,
         background=Background(),
         jobs=jobs,
+        login=Login(settings, name),
         loader=BlueprintLoader(settings.blueprint_paths, kind, openapi.check),
         scrape=Scrape(),
         metrics=ServiceMetrics(name, requests, health.report, lambda: _embedded_figures(manager), jobs.counts),
@@ -173,9 +174,9 @@ def _audit(settings: Settings) -> Audit:
 
 
 def _gate(service: Service, requests: RequestCounts) -> Gate:
-    authentication = Authentication(service.settings)
+    authentication = Authentication(service.settings, service.login)
     service.health.troubles += [lambda: authentication.problems, lambda: service.audit.problems]
-    return Gate(service.settings, authentication, service.audit, service.redactor, requests)
+    return Gate(service.settings, authentication, service.login, service.audit, service.redactor, requests)
 
 
 def _register(app: AdminApplication, service: Service) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmcache_admin.routes import RouteTable
     from lmcache_admin.scrape import Scrape
     from lmcache_admin.security.audit import Audit
+    from lmcache_admin.security.login import Login
     from lmcache_admin.security.redaction import Redactor
     from lmcache_admin.settings import Settings
 
@@ -34,6 +35,7 @@ class Service:
         name: Tells the servers of one process apart in metrics: `port 7000`, or the socket's path.
         audit, redactor, health, background: One each.
         jobs: Long work, and what came of it.
+        login: Users and their sessions.
         loader: What was loaded and what was left out.
         scrape: Renders `/metrics`.
         metrics: This server's own series; shown while it serves.
@@ -54,6 +56,7 @@ class Service:
     health: Health
     background: Background
     jobs: Jobs
+    login: Login
     loader: BlueprintLoader
     scrape: Scrape
     metrics: ServiceMetrics

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from flask import Flask, current_app, request
+from flask import Flask, Response, after_this_request, current_app, request
 
 from lmcache_admin.errors import Detail, Unavailable
 from lmcache_admin.parsing import whole_body
@@ -15,10 +15,13 @@ from lmcache_admin.parsing import whole_body
 if TYPE_CHECKING:
     from lmcache_admin.host.protocols import Engine, LookupManager, Manager, Registry, Runtime, StorageManager
     from lmcache_admin.job_runner import Jobs
+    from lmcache_admin.security.login import Login
+    from lmcache_admin.security.sessions import Session
     from lmcache_admin.service import Service
 
 
 __all__ = [
+    "BrowserSession",
     "current_application",
     "current_arrival",
     "current_body",
@@ -36,6 +39,7 @@ __all__ = [
     "current_role",
     "current_runtime",
     "current_service",
+    "current_session",
     "current_storage",
 ]
 
@@ -82,6 +86,11 @@ def current_definitions() -> Mapping[str, Mapping[str, Any]]:
 def current_application() -> Flask:
     """The application that is answering; its `state.lmcache_adapter` is the manager."""
     return cast("Flask", current_app._get_current_object())  # type: ignore[attr-defined]  # werkzeug's proxy
+
+
+def current_session() -> BrowserSession:
+    """The session of whoever is asking, as a view may begin, show and end it."""
+    return BrowserSession(current_service().login)
 
 
 def current_role() -> str:
@@ -181,3 +190,59 @@ def current_registry() -> Registry:
     if controller is None:
         raise Detail(503, "Controller manager not available")
     return cast("Registry", controller.reg_controller.registry)
+
+
+class BrowserSession:
+    """What a view does with the session of the browser that is asking.
+
+    Args:
+        login: The sessions of this server.
+    """
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    def begin(self, name: str, password: str) -> dict[str, Any]:
+        """Log in, give the browser its cookie, and describe the session.
+
+        Raises:
+            Unauthorized: Name or password are wrong.
+            Failure: 429, it failed too often.
+        """
+        user, session = self._login.log_in(name, password, request.remote_addr or "unix")
+        self._send(session)
+        return self._described(f"user {user.name}", user.role, session)
+
+    def show(self) -> dict[str, Any]:
+        """Describe whoever is asking; a browser without a session gets one that holds its CSRF token."""
+        environ = request.environ
+        session = environ.get("lmcache_admin.session")
+        if session is None and environ.get("lmcache_admin.browser"):
+            session = self._login.sessions.begin()
+            self._send(session)
+        return self._described(environ.get("lmcache_admin.actor", ""), environ.get("lmcache_admin.role", ""), session)
+
+    def end(self) -> dict[str, Any]:
+        """End all sessions of this user, and the browser's cookie."""
+        session = request.environ.get("lmcache_admin.session")
+        if session is not None:
+            self._login.log_out(session)
+        self._send(None)
+        return {"status": "ended"}
+
+    def _described(self, actor: str, role: str, session: Session | None) -> dict[str, Any]:
+        return {
+            "actor": actor,
+            "role": role,
+            "mode": current_service().settings.auth,
+            "can_log_in": self._login.users is not None,
+            "csrf_token": self._login.sessions.csrf_token(session) if session is not None else None,
+        }
+
+    def _send(self, session: Session | None) -> None:
+        cookie = self._login.cookie(session, request.environ)
+
+        @after_this_request
+        def _with_cookie(response: Response) -> Response:
+            response.headers["Set-Cookie"] = cookie
+            return response

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmcache_admin.declaration import ROLES
 from lmcache_admin.security.callers import Caller, local_caller, over_unix_socket, socket_uid
+from lmcache_admin.security.login import Login
 from lmcache_admin.security.private_files import WatchedFile
 from lmcache_admin.security.tokens import LONGEST, Token, find_token, parse_tokens
 
@@ -26,13 +27,15 @@ class Authentication:
 
     Args:
         settings: The mode, and what it needs.
+        login: Sessions of browsers.
 
     Raises:
         SettingsError: A file of credentials cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, login: Login) -> None:
         self.mode = settings.auth
+        self._login = login
         #: Whether this mode asks for credentials: who has none gets 401, for every path but the open ones.
         self.asks = settings.auth in ("token", "proxy")
         self._any_user = settings.local_users == "any"
@@ -45,7 +48,7 @@ class Authentication:
     @property
     def problems(self) -> dict[str, str]:
         """Files of credentials that cannot be read any more -> why; what they said before counts."""
-        watched = {"token_file": self._tokens}
+        watched: dict[str, WatchedFile[Any] | None] = {"token_file": self._tokens, "user_file": self._login.users}
         return {name: file.problem for name, file in watched.items() if file is not None and file.problem}
 
     def caller(self, environ: Mapping[str, Any], role: str) -> Caller:
@@ -76,6 +79,10 @@ class Authentication:
         return self.mode != "token" or self.caller(environ, role).may(role)
 
     def _holder(self, environ: Mapping[str, Any], address: str) -> Caller:
+        session = self._login.session(environ)
+        user = self._login.user(session) if session is not None else None
+        if user is not None:
+            return Caller(f"user {user.name}", user.role, address, None)
         given = environ.get("HTTP_AUTHORIZATION", "")
         secret = given[len(_BEARER) :].strip() if given[: len(_BEARER)].lower() == _BEARER else ""
         if self._tokens is None or not secret.isascii() or not 0 < len(secret) <= LONGEST:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from lmcache_admin.metrics import RequestCounts
     from lmcache_admin.security.audit import Audit, Entry
+    from lmcache_admin.security.login import Login
     from lmcache_admin.security.redaction import Redactor
+    from lmcache_admin.security.sessions import Session
     from lmcache_admin.settings import Settings
 
 #: Paths that answer whatever name they are called by: probes come from anywhere.
@@ -33,6 +35,10 @@ _ANY_HOST = frozenset(("/healthz", "/readyz"))
 _STARTED = "lmcache_admin.started"
 _ACTOR = "lmcache_admin.actor"
 _ROLE = "lmcache_admin.role"
+#: Its session, if a good cookie came with it; and whether a browser sent it.
+SESSION, BROWSER = "lmcache_admin.session", "lmcache_admin.browser"
+#: Where a session begins: the one change of a browser that brings no CSRF token.
+LOGIN_PATH = "/session"
 #: What the 401 of a mode says.
 _ASKED = {
     "token": "This needs a token: send it as `Authorization: Bearer <token>`.",
@@ -66,6 +72,7 @@ class Gate:
     Args:
         settings: The policy.
         authentication: Finds the caller.
+        login: Sessions of browsers.
         audit: Where changes and refusals are recorded.
         redactor: What masks their arguments.
         requests: Where every answer is counted.
@@ -75,12 +82,14 @@ class Gate:
         self,
         settings: Settings,
         authentication: Authentication,
+        login: Login,
         audit: Audit,
         redactor: Redactor,
         requests: RequestCounts,
     ) -> None:
         self._settings = settings
         self._authentication = authentication
+        self._login = login
         self._audit = audit
         self._redactor = redactor
         self._requests = requests
@@ -108,8 +117,8 @@ class Gate:
         if asked.url_rule is not None and declaration.switch and not getattr(self._settings, declaration.switch):
             raise Failure(404, declaration.switched_off)
         role = _least_role(asked, declaration, changes)
-        caller = self._authentication.caller(asked.environ, role)
         refusal = self._refusal_of_sender(asked, changes)
+        caller = self._authentication.caller(asked.environ, role)
         open_to_all = OPEN in asked.environ or self._is_public(declaration, asked)
         if not refusal and self._authentication.asks and not caller.role and not open_to_all:
             self._audit.refuse(401, **self._facts(asked, declaration, caller))
@@ -135,6 +144,9 @@ class Gate:
         conclude = asked.environ.pop(CONCLUDE, None)
         if conclude is not None:
             conclude(response.status_code)
+        session = asked.environ.get(SESSION)
+        if session is not None and "Set-Cookie" not in response.headers and self._login.sessions.is_due(session):
+            response.headers["Set-Cookie"] = self._login.cookie(session, asked.environ)
         return response
 
     def _conclude(self, entry: Entry, started: float, status: int) -> None:
@@ -146,6 +158,9 @@ class Gate:
         if OPEN in environ:
             return None
         browser, proxied = sent_by(environ)
+        session = environ[SESSION] = self._login.session(environ)
+        browser = browser or session is not None
+        environ[BROWSER] = browser
         if asked.path not in _ANY_HOST and (browser or not over_unix_socket(environ)):
             host = environ.get("HTTP_HOST")
             if host is not None and not host_is_ours(host, self._names, settings.auth == "local"):
@@ -154,7 +169,14 @@ class Gate:
             return "internal_api_server_auth is local: what a proxy passes on has no caller that could be known."
         if settings.auth == "local" and not is_loopback(environ.get("REMOTE_ADDR") or ""):
             return "internal_api_server_auth is local: only callers on this machine are served."
-        return refusal_of_page(environ, changes, settings.allowed_origins) if browser else None
+        if not browser:
+            return None
+        fits = asked.path == LOGIN_PATH and asked.method == "POST"  # its session has yet to begin
+        fits = fits or (session is not None and self._csrf_fits(session, environ))
+        return refusal_of_page(environ, changes, settings.allowed_origins, fits)
+
+    def _csrf_fits(self, session: Session, environ: Mapping[str, Any]) -> bool:
+        return self._login.sessions.csrf_fits(session, environ.get("HTTP_X_CSRF_TOKEN", ""))
 
     def _is_public(self, declaration: Declaration, asked: Request) -> bool:
         if asked.url_rule is None or not declaration.public:

@@ -1,4 +1,4 @@
-"""Sessions of browsers: login and logout, the cookie, the CSRF token, the limit on failures (S3, S5, S8 to S11, S37)."""
+"""Sessions of browsers: login, logout, cookie, CSRF token, and the limit on failures (S3, S5, S8 to S11, S37)."""
 
 import pytest
 from itsdangerous import URLSafeSerializer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lmcache_admin.secrecy import mask_secrets
+
 
 class ConfigurationError(ValueError):
     """A configuration value that cannot be used.
@@ -43,5 +45,5 @@ class NewerFormatError(ChunkFileError):
 def _shown(key: str, value: object) -> str:
     if key == "extra_config":  # may hold secrets, and a text that is no JSON cannot be redacted key by key
         return f"a {type(value).__name__}"
-    text = repr(value)
+    text = mask_secrets(repr(value))
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from lmcache_admin.security.secret_names import is_secret, is_secret_name
-from lmcache_admin.security.secret_texts import MASK, mask_secrets
+from lmcache_admin.secrecy import MASK, is_secret, is_secret_name, mask_secrets
 
 __all__ = ["MASK", "Redactor", "is_secret_name"]
 

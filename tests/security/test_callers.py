@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from lmcache_admin.security import callers
+from lmcache_admin.security.sock_diag import NotToldError
+
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 NOBODY = 65534
 #: A client of another user: argv is uid, target and requests as JSON; it prints the statuses.
@@ -67,6 +70,18 @@ def statuses(running, requests=ASKED):
     return [running.request(method, path).status for method, path in requests]
 
 
+@pytest.fixture(params=["asked", "listed"])
+def ways(request, monkeypatch):
+    """Both ways in which the kernel tells whose a connection is: the second is for where the first is forbidden."""
+    if request.param == "listed":
+
+        def forbidden(*_):
+            raise NotToldError("forbidden")
+
+        monkeypatch.setattr(callers, "tcp_owner", forbidden)
+
+
+@pytest.mark.usefixtures("ways")
 def test_own_user_over_tcp_is_operator(serve):
     assert statuses(serve(tcp=True)) == [200, 200, 200, 403]
 
@@ -80,6 +95,7 @@ def test_with_auth_off_everybody_is_admin(serve):
 
 
 @needs_root
+@pytest.mark.usefixtures("ways")
 def test_another_user_over_tcp_is_viewer(serve, ask_as):
     running = serve(tcp=True)
     assert ask_as(NOBODY, running.target) == [200, 200, 403, 403]
@@ -87,6 +103,7 @@ def test_another_user_over_tcp_is_viewer(serve, ask_as):
 
 
 @needs_root
+@pytest.mark.usefixtures("ways")
 def test_another_user_who_does_not_wait_for_the_answer_is_not_taken_for_root(serve, eventually):
     running = serve(tcp=True)
     subprocess.run([sys.executable, "-c", HASTY, str(NOBODY), str(running.target)], check=True, timeout=60)
@@ -150,6 +167,7 @@ def test_refusal_says_which_role_is_needed_and_which_the_caller_has(serve):
     assert body["message"] == f"{refusal} Over the Unix socket the engine's own user is admin."
 
 
+@pytest.mark.usefixtures("ways")
 def test_own_user_over_ipv6_loopback_is_operator(serve):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

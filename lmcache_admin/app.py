@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,7 @@ from flask import Flask, Request
 from werkzeug.routing import MapAdapter, Rule
 
 from lmcache_admin.background import Background, PeriodicTask
+from lmcache_admin.deaths import Deaths
 from lmcache_admin.engine import Configuration, StorageManager
 from lmcache_admin.error_handlers import register_error_handlers
 from lmcache_admin.host.plain import PlainRuntime
@@ -128,9 +130,8 @@ def create_app(
     runtime = _runtime()
     audit, redactor = _audit(settings), Redactor()
     health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
-    requests = RequestCounts()
-    jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"])
-    app = AdminApplication(manager)
+    app, requests, deaths, login = AdminApplication(manager), RequestCounts(), Deaths(), Login(settings, name)
+    jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"], deaths)
     openapi = OpenApi(app)
     service = Service(
         settings=settings,
@@ -141,16 +142,17 @@ def create_app(
         audit=audit,
         redactor=redactor,
         health=health,
-        background=Background(),
+        background=Background(deaths),
         jobs=jobs,
-        login=Login(settings, name),
+        login=login,
+        authentication=Authentication(settings, login),
+        deaths=deaths,
         loader=BlueprintLoader(settings.blueprint_paths, kind, openapi.check),
         scrape=Scrape(),
-        metrics=ServiceMetrics(name, requests, health.report, lambda: _embedded_figures(manager), jobs.counts),
+        metrics=ServiceMetrics(name, requests, health.report, partial(_embedded_figures, manager), jobs, deaths),
         openapi=openapi,
         definitions=Configuration._config_definitions,
     )
-    service.background.add(PeriodicTask("probe", health.probe, INTERVAL))
     _gate(service, requests).guard(app)
     _register(app, service)
     return app
@@ -174,13 +176,14 @@ def _audit(settings: Settings) -> Audit:
 
 
 def _gate(service: Service, requests: RequestCounts) -> Gate:
-    authentication = Authentication(service.settings, service.login)
-    service.health.troubles += [lambda: authentication.problems, lambda: service.audit.problems]
-    return Gate(service.settings, authentication, service.login, service.audit, service.redactor, requests)
+    authentication, audit = service.authentication, service.audit
+    service.health.troubles += [lambda: authentication.problems, lambda: audit.problems, service.deaths.troubles]
+    return Gate(service.settings, authentication, service.login, audit, service.redactor, requests)
 
 
 def _register(app: AdminApplication, service: Service) -> None:
     app.extensions["lmcache_admin"] = service
+    service.background.add(PeriodicTask("probe", service.health.probe, INTERVAL))
     register_error_handlers(app)
     service.loader.register_all(app)
     service.routes = RouteTable(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
@@ -35,6 +35,13 @@ LANE_COUNTERS = {
 }
 #: Figures of a backend that only rise; the others are gauges.
 BACKEND_COUNTERS = ("hits", "misses", "puts", "put_failures", "evictions", "corrupt", "newer_format")
+
+
+class Counted(Protocol):
+    """What counts something by kind."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Return kind -> number."""
 
 
 class RequestCounts:
@@ -77,7 +84,8 @@ class ServiceMetrics:
         requests: Its request counts.
         health: Returns the report of `/readyz`.
         backends: Returns backend name -> figures, where the host tells any; must not block.
-        jobs: Returns state -> number of jobs that have not ended.
+        jobs: Counts by state the jobs that have not ended.
+        deaths: Counts by kind the threads that have died.
     """
 
     def __init__(
@@ -86,13 +94,15 @@ class ServiceMetrics:
         requests: RequestCounts,
         health: Callable[[], Mapping[str, Any]],
         backends: Callable[[], Mapping[str, Mapping[str, float]]],
-        jobs: Callable[[], Mapping[str, int]],
+        jobs: Counted,
+        deaths: Counted,
     ) -> None:
         self._server = server
         self._requests = requests
         self._health = health
         self._backends = backends
         self._jobs = jobs
+        self._deaths = deaths
         #: Returns lane name -> counters; set when a server with lanes serves this application.
         self.lanes: Callable[[], Mapping[str, LaneCounters]] | None = None
 
@@ -102,6 +112,7 @@ class ServiceMetrics:
         yield from self._readiness()
         yield from self._cache()
         yield from self._long_work()
+        yield from self._lost_threads()
         if self.lanes is not None:
             yield from self._lane_families(self.lanes())
 
@@ -134,8 +145,18 @@ class ServiceMetrics:
         family = GaugeMetricFamily(
             "lmcache_admin_jobs", "Jobs that wait or run; late: past the deadline.", labels=["server", "state"]
         )
-        for state, count in self._jobs().items():
+        for state, count in self._jobs.counts().items():
             family.add_metric([self._server, state], count)
+        yield family
+
+    def _lost_threads(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "lmcache_admin_thread_deaths",
+            "Threads of the service that have died; others took their places.",
+            labels=["server", "thread"],
+        )
+        for kind, count in self._deaths.counts().items():
+            family.add_metric([self._server, kind], count)
         yield family
 
     def _lane_families(self, lanes: Mapping[str, LaneCounters]) -> Iterator[Metric]:

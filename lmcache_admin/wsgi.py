@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["application", "serve_in_each_process"]
 
+MEND_SECONDS = 1.0
+
 
 class StartedPerProcess:
     """A WSGI application whose threads begin with the first request of each process, since a preloading parent forks.
@@ -32,11 +35,16 @@ class StartedPerProcess:
     Args:
         app: The application.
         begin: Starts what serves it; what it returns is called when the process ends.
+        mend: Gives another thread to what has lost its own; called with a request, at most once a second.
     """
 
-    def __init__(self, app: WSGIApplication, begin: Callable[[], Callable[[], None]]) -> None:
+    def __init__(
+        self, app: WSGIApplication, begin: Callable[[], Callable[[], None]], mend: Callable[[], None] = lambda: None
+    ) -> None:
         self._app = app
         self._begin = begin
+        self._mend = mend
+        self._mended = 0.0
         self._process: int | None = None
         self._lock = threading.Lock()
 
@@ -47,6 +55,10 @@ class StartedPerProcess:
                 if self._process != os.getpid():
                     atexit.register(self._begin())
                     self._process = os.getpid()
+        now = time.monotonic()
+        if now - self._mended > MEND_SECONDS:
+            self._mended = now
+            self._mend()
         return self._app(environ, start_response)
 
 
@@ -62,11 +74,13 @@ def serve_in_each_process(app: AdminApplication, manager: Manager | None = None)
         return end
 
     def end() -> None:
-        service.background.stop(timeout=2.0)
+        service.stop()
+        SERVERS.remove(service.metrics)
         if manager is not None:
             manager.stop()
+        service.audit.close()
 
-    return StartedPerProcess(app, begin)
+    return StartedPerProcess(app, begin, service.mend)
 
 
 def _embedded() -> WSGIApplication:

@@ -4,7 +4,18 @@ from lmcache_admin.security.audit import Audit
 from lmcache_admin.security.audit_file import AuditFile
 from lmcache_admin.security.authentication import Authentication
 from lmcache_admin.security.gate import ANSWER_HEADERS, Gate, secured
+from lmcache_admin.security.large_bodies import LargeBodies
 from lmcache_admin.security.login import Login
 from lmcache_admin.security.redaction import Redactor
 
-__all__ = ["ANSWER_HEADERS", "Audit", "AuditFile", "Authentication", "Gate", "Login", "Redactor", "secured"]
+__all__ = [
+    "ANSWER_HEADERS",
+    "Audit",
+    "AuditFile",
+    "Authentication",
+    "Gate",
+    "LargeBodies",
+    "Login",
+    "Redactor",
+    "secured",
+]

@@ -185,7 +185,7 @@ def test_bad_setting_is_one_line_with_its_key_and_the_engine_goes_on(make, caplo
     assert server.error in line
 
 
-def test_port_in_use_is_one_line_and_the_engine_goes_on(make, free_port, caplog):
+def test_s70_port_in_use_is_one_line_and_the_engine_goes_on(make, free_port, caplog):
     port = free_port(2)
     with socket.create_server(("127.0.0.1", port + 1)):
         server = make(**tcp(port))
@@ -198,7 +198,7 @@ def test_port_in_use_is_one_line_and_the_engine_goes_on(make, free_port, caplog)
     server.stop()
 
 
-def test_folder_that_cannot_be_made_is_one_line_and_the_engine_goes_on(make, tmp_path, caplog):
+def test_s70_folder_that_cannot_be_made_is_one_line_and_the_engine_goes_on(make, tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     server = make(internal_api_server_socket_path_prefix=str(tmp_path / "file" / "api"))
     server.start()
@@ -260,7 +260,7 @@ print(os.waitstatus_to_exitcode(status), os.path.exists(server.socket_path))
 """
 
 
-def test_child_of_a_fork_stops_without_taking_the_parents_socket(tmp_path):
+def test_s69_child_of_a_fork_stops_without_taking_the_parents_socket(tmp_path):
     command = [sys.executable, "-c", FORKING, str(tmp_path / "f")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "0 False\n"
@@ -288,7 +288,7 @@ manager.stop()
 """
 
 
-def test_process_with_2000_open_files_serves(free_port):
+def test_s41_process_with_2000_open_files_serves(free_port):
     command = [sys.executable, "-c", MANY_FILES, str(free_port(2))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "True 200\n" * 3

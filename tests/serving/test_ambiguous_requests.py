@@ -54,7 +54,7 @@ def echo(environ: Any) -> bytes:
 
 
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_ambiguous_request_is_refused_and_nothing_after_it_is_served(serve, page, name):
+def test_s50_ambiguous_request_is_refused_and_nothing_after_it_is_served(serve, page, name):
     site = serve({"/first": page(echo, quick=True), "/second": page(echo, quick=True)})
     received = site.raw(AMBIGUOUS[name] + NEXT)
     assert received.split()[1] == b"400"
@@ -63,7 +63,7 @@ def test_ambiguous_request_is_refused_and_nothing_after_it_is_served(serve, page
 
 
 @pytest.mark.parametrize("coding", [b"xchunked", b"identity", b"chunked, gzip", b"\x0bchunked", b"chunked\xa0"])
-def test_other_transfer_encoding_is_refused(serve, page, coding):
+def test_s50_other_transfer_encoding_is_refused(serve, page, coding):
     site = serve({"/second": page(echo)})
     received = site.raw(BODY + b"Transfer-Encoding: " + coding + b"\r\n\r\n0\r\n\r\n" + NEXT)
     assert received.split()[1] in (b"400", b"501")

@@ -86,7 +86,7 @@ def test_script_that_fails_is_500_with_the_reason(on, script, why):
     assert on.get("/healthz").status == 200
 
 
-def test_script_that_ends_the_process_ends_only_itself(on):
+def test_s52_script_that_ends_the_process_ends_only_itself(on):
     script = (
         "for c in ().__class__.__base__.__subclasses__():\n  if c.__name__ == 'BaseException':\n    "
         "[e for e in c.__subclasses__() if e.__name__ == 'SystemExit'][0]\n    raise "

@@ -8,7 +8,7 @@ import click
 
 from lmcache_admin.cli.private_file_options import chosen_file, shown_problem
 from lmcache_admin.security.audit_chain import BrokenChain
-from lmcache_admin.security.audit_file import verify_files
+from lmcache_admin.security.audit_verify import verify_files
 
 
 @click.group("audit")

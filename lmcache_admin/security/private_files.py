@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import secrets
 import stat
 import threading
 import time
@@ -141,8 +142,8 @@ def write_private(path: str, content: bytes) -> None:
         OSError: It could not be written; the old one is as it was.
     """
     folder = os.path.dirname(os.path.abspath(path))
-    temporary = f"{path}.new-{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    temporary = f"{path}.new-{secrets.token_hex(8)}"  # a name that nobody has made, to own what we write
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o600)
@@ -154,6 +155,11 @@ def write_private(path: str, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    sync_folder(folder)
+
+
+def sync_folder(folder: str) -> None:
+    """Bring the names in a folder onto the medium."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from lmcache_admin.security.audit_chain import BrokenChain
-from lmcache_admin.security.audit_file import AuditFile, verify_files
+from lmcache_admin.security.audit_file import AuditFile
+from lmcache_admin.security.audit_verify import verify_files
 
 
 @pytest.fixture

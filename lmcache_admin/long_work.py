@@ -38,8 +38,9 @@ def carry_out(work: Work, declaration: Declaration) -> Response:
     service, asked = current_service(), request
     rule, path = asked.url_rule, asked.path
     route = f"{asked.method} {rule.rule if rule else path}"
-    job = Job(declaration.operation, route, asked.environ.get("lmcache_admin.actor", ""))
-    allowed: Callable[[], bool] | None = asked.environ.get(RECHECK)
+    environ = asked.environ
+    job = Job(declaration.operation, route, environ.get("lmcache_admin.actor", ""), environ.get("lmcache_admin.note"))
+    allowed: Callable[[], bool] | None = environ.get(RECHECK)
     service.jobs.submit(job, lambda begun: _outcome(_if_allowed(work, allowed), declaration, path, service, begun))
     if _prefers_async():
         _hand_over_audit(service, job)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
+from lmcache_admin.host.current import note_change
 from lmcache_admin.operations import loglevel
 
 blueprint = AdminBlueprint("loglevel", style="text")
@@ -19,7 +20,7 @@ def get_log_level(query: dict[str, str]) -> Any:
     """List all loggers, or read one, or set one and its handlers."""
     name, level = query["logger_name"], query["level"]
     if name and level:
-        return loglevel.set_level(name, level)
+        return loglevel.set_level(name, level, note_change)
     if name:
         return loglevel.describe(name)
     return loglevel.NOTHING if level else loglevel.describe_all()
@@ -29,4 +30,4 @@ def get_log_level(query: dict[str, str]) -> Any:
 @blueprint.arguments(LogLevelQuery, location="query")
 def set_log_level(query: dict[str, str]) -> str:
     """Set the level of a logger and of its own handlers."""
-    return loglevel.change(query["logger_name"], query["level"])
+    return loglevel.change(query["logger_name"], query["level"], note_change)

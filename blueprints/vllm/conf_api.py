@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
-from lmcache_admin.host.current import current_body, current_definitions, current_manager
+from lmcache_admin.host.current import current_body, current_definitions, current_manager, note_change
 from lmcache_admin.operations import conf
 
 blueprint = AdminBlueprint("conf", style="pretty_text", unavailable="LMCache adapter unavailable")
@@ -31,7 +31,7 @@ def get_configuration(query: dict[str, str]) -> dict[str, Any]:
 )
 def set_configuration() -> tuple[dict[str, Any], int]:
     """Set keys one by one; those that are refused are listed with the reason."""
-    return conf.change(current_manager().config, current_definitions(), current_body())
+    return conf.change(current_manager().config, current_definitions(), current_body(), note_change)
 
 
 @blueprint.get("/meta", operation="get metadata", role="viewer", lane="light", quick=True, redacted=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, Response, after_this_request, current_app, request
@@ -41,6 +41,7 @@ __all__ = [
     "current_service",
     "current_session",
     "current_storage",
+    "note_change",
 ]
 
 
@@ -192,6 +193,13 @@ def current_registry() -> Registry:
     return cast("Registry", controller.reg_controller.registry)
 
 
+def note_change(before: Any, after: Any) -> None:
+    """Tell the audit what was so before the change that this request asked for, and what is so after it."""
+    note: Callable[[Any, Any], None] | None = request.environ.get("lmcache_admin.note")
+    if note is not None:
+        note(before, after)
+
+
 class BrowserSession:
     """What a view does with the session of the browser that is asking.
 
@@ -209,7 +217,9 @@ class BrowserSession:
             Unauthorized: Name or password are wrong.
             Failure: 429, it failed too often.
         """
-        user, session = self._login.log_in(name, password, request.remote_addr or "unix")
+        environ = request.environ
+        user, session = self._login.log_in(name, password, environ["lmcache_admin.address"])
+        environ["lmcache_admin.intend"](f"user {user.name}", user.role)
         self._send(session)
         return self._described(f"user {user.name}", user.role, session)
 
@@ -224,10 +234,12 @@ class BrowserSession:
 
     def end(self) -> dict[str, Any]:
         """End all sessions of this user, and the browser's cookie."""
-        session = request.environ.get("lmcache_admin.session")
+        environ = request.environ
+        session = environ.get("lmcache_admin.session")
+        self._send(None)  # the browser's cookie ends, whatever becomes of the others
         if session is not None:
+            environ["lmcache_admin.intend"](environ["lmcache_admin.actor"], environ["lmcache_admin.role"])
             self._login.log_out(session)
-        self._send(None)
         return {"status": "ended"}
 
     def _described(self, actor: str, role: str, session: Session | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 
 from lmcache_admin.content import Content
 from lmcache_admin.errors import Failure, Invalid
+from lmcache_admin.jobs import Note
 
 #: What the contract answers to a level without a logger.
 NOTHING = Content(b"null", "application/json")
@@ -28,7 +29,7 @@ def describe(name: str) -> str:
     return f"{name}: {logging.getLevelName(level)}"
 
 
-def change(name: str, level: str) -> str:
+def change(name: str, level: str, note: Note) -> str:
     """Set the level of a logger and of each of its own handlers, as `set_level` does.
 
     Raises:
@@ -38,11 +39,16 @@ def change(name: str, level: str) -> str:
         raise Invalid("Missing parameter", "logger_name is required; root is the root logger")
     if level.upper() not in _LEVELS:
         raise Invalid("Invalid log level", f"{level!r} is no level; allowed: {', '.join(_LEVELS)}")
-    return set_level(name, level)
+    return set_level(name, level, note)
 
 
-def set_level(name: str, level: str) -> str:
+def set_level(name: str, level: str, note: Note) -> str:
     """Set the level of a logger and of each of its own handlers.
+
+    Args:
+        name: The logger's; `root` for the root logger.
+        level: A word.
+        note: Is told the level before and after.
 
     Raises:
         Failure: 400 for a word that is no level; 500, as the contract has it, for one that the logging module knows
@@ -58,8 +64,9 @@ def set_level(name: str, level: str) -> str:
             )
         raise Failure(400, f"Invalid log level: {level}")
     logger = logging.getLogger(None if name == "root" else name)
-    value = getattr(logging, word)
+    before, value = logging.getLevelName(logger.level), getattr(logging, word)
     logger.setLevel(value)
+    note({name: before}, {name: logging.getLevelName(value)})
     for handler in logger.handlers:
         handler.setLevel(value)
     return f"Set {name} level to {word} (including all handlers)"

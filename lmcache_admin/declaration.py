@@ -22,7 +22,7 @@ class Declaration:
         lane: One of `LANES`.
         style: How a result is rendered, see `rendering`.
         public: Whether it answers without credentials where others are asked for: `always`, or the name of the
-            setting that says so; empty: never.
+            setting that says so; empty: never. One that changes something says itself when the change begins.
         quick: Whether it is short enough to be answered without a thread of its own.
         destructive: Whether what it drops cannot be had back: the audit has it on the medium before it begins.
         changes_if: Query parameters whose presence makes a read a change (and asks for the role operator).

@@ -78,14 +78,20 @@ class Settings:
     session_key_file: str | None = _key(
         None, kinds.OPTIONAL_PATH, "key that signs sessions, made at the first start; null: a new one at each start"
     )
-    trusted_proxy: tuple[str, ...] = _key((), addresses.NETWORKS, "whose headers `auth: proxy` believes over TCP")
+    trusted_proxy: tuple[str, ...] = _key(
+        (),
+        addresses.PROXIES,
+        "whose `X-Forwarded-For`, `-Proto` and `-Prefix` count, and with `auth: proxy` the two below",
+    )
     proxy_user_header: str | None = _key(None, addresses.HEADER_NAME, "header that names the user, for `auth: proxy`")
     proxy_role_header: str | None = _key(None, addresses.HEADER_NAME, "header that names the role, for `auth: proxy`")
     socket_users: Mapping[str, str] = _key(_NOBODY, kinds.ROLE_MAP, "user on the Unix socket -> role")
     socket_groups: Mapping[str, str] = _key(_NOBODY, kinds.ROLE_MAP, "group on the Unix socket -> role")
     metrics_open: bool = _key(False, kinds.BOOLEAN, "answer `/metrics` without credentials")
     allowed_hosts: tuple[str, ...] = _key((), addresses.HOST_NAMES, "names that Host may have besides loopback")
-    allowed_origins: tuple[str, ...] = _key((), addresses.ORIGINS, "origins of other sites whose pages may read")
+    allowed_origins: tuple[str, ...] = _key(
+        (), addresses.ORIGINS, "origins of other sites whose pages may read, and with a token also change"
+    )
     socket_mode: int = _key(0o600, kinds.MODE, "file mode of the Unix socket")
     read_only: bool = _key(False, kinds.BOOLEAN, "refuse every change, whoever asks")
     audit_file: str | None = _key(None, kinds.OPTIONAL_PATH, "where changes are recorded; null: in memory only")

@@ -12,9 +12,9 @@ __all__ = [
     "ADDRESS",
     "HEADER_NAME",
     "HOST_NAMES",
-    "NETWORKS",
     "OPTIONAL_ADDRESS",
     "ORIGINS",
+    "PROXIES",
     "is_loopback",
 ]
 
@@ -51,7 +51,9 @@ def _origin(value: object) -> str:
     return text
 
 
-def _network(value: object) -> str:
+def _proxy(value: object) -> str:
+    if value == "unix":
+        return "unix"
     try:
         return str(ipaddress.ip_network(text_of(value)))
     except ValueError:
@@ -69,7 +71,7 @@ ADDRESS = Kind("text", "an IP address or a host name", _address)
 OPTIONAL_ADDRESS = optional(ADDRESS)
 HOST_NAMES = listed("a list of host names without scheme and port", _host_name)
 ORIGINS = listed("a list of origins such as https://admin.example:8443", _origin)
-NETWORKS = listed("a list of IP addresses or networks such as 10.0.0.0/8", _network)
+PROXIES = listed("a list of IP addresses, networks such as 10.0.0.0/8, and unix for the Unix socket", _proxy)
 HEADER_NAME = optional(Kind("text", "the name of an HTTP header", _header_name))
 
 

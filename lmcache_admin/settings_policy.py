@@ -45,8 +45,12 @@ def _check_proxy(settings: Settings) -> None:
     for name in ("proxy_user_header", "proxy_role_header"):
         if getattr(settings, name) is None:
             raise _lacking("proxy", name, "the header in which the proxy names it")
-    if settings.socket_path_prefix is None and not settings.trusted_proxy:
+    networks = [place for place in settings.trusted_proxy if place != "unix"]
+    if settings.socket_path_prefix is None and not networks:
         raise _lacking("proxy", "trusted_proxy", f"the proxy's address, or {PREFIX}socket_path_prefix")
+    if any(place.endswith("/0") for place in networks) and not settings.allow_insecure:
+        remedy = f"the proxy's address, or {PREFIX}allow_insecure: true, which lets everybody say who they are"
+        raise PolicyError(f"{PREFIX}trusted_proxy", list(networks), remedy, reason="everybody is in that network")
 
 
 def _lacking(mode: str, name: str, allowed: str) -> PolicyError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import logging
 import threading
@@ -15,13 +16,17 @@ from uuid import uuid4
 
 from lmcache_admin.errors import Failure
 from lmcache_admin.security.audit_file import AuditFile
+from lmcache_admin.security.audit_values import REFUSED, plain
+from lmcache_admin.security.floods import Flood
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two log lines about a file that cannot be written.
 _QUIET = 60.0
-#: Refused tries a second that are recorded one by one: nobody may fill the disk by being refused.
-_REFUSALS = 50
+#: Refused tries that are recorded one by one: so many at once, then so many a second.
+_BURST, _RATE = 100.0, 2.0
+#: Refused tries of strangers that memory keeps.
+_STRANGERS = 200
 #: What the outcome's line tells, and that of the intent cannot.
 _LATER = ("outcome", "status", "duration_ms", "before", "after")
 
@@ -32,14 +37,15 @@ class Entry:
 
     Args:
         time: When it was asked for, UTC, ISO 8601.
-        actor, role, address, uid: Who asked, as far as the connection tells.
+        actor, role, address: Who asked, and from where.
+        uid, gid, pid: The process that asked, as far as the kernel tells.
         method, route, operation: What was asked for; `route` is the pattern.
         arguments: Query and JSON body, redacted.
         id: The same in the line of the intent and in that of the outcome.
         outcome: `intended` until it has ended, then `done`, `failed` or `refused`.
         status: HTTP status of the answer; None until then.
         duration_ms: From admission to answer; None until then.
-        before, after: What was so, where the operation tells.
+        before, after: What was so, redacted, where the operation tells.
     """
 
     time: str
@@ -51,12 +57,17 @@ class Entry:
     route: str
     operation: str
     arguments: Mapping[str, Any]
+    gid: int | None = None
+    pid: int | None = None
     id: str = field(default_factory=lambda: uuid4().hex[:16])
     outcome: str = "intended"
     status: int | None = None
     duration_ms: float | None = None
     before: Any = None
     after: Any = None
+
+
+_Numbered = tuple[int, Entry]
 
 
 class Audit:
@@ -74,11 +85,13 @@ class Audit:
     def __init__(self, file: AuditFile | None = None, required: bool = True, limit: int = 1000) -> None:
         self.failures = 0
         self._file, self._required = file, required
-        self._entries: deque[Entry] = deque(maxlen=limit)
         self._lock = threading.Lock()
         self._problem: str | None = None
         self._told = float("-inf")
-        self._refused_in = (0, 0)  # second, refusals in it
+        # what those do who have a role must not go unseen because strangers make a noise
+        self._floods = {known: Flood(_BURST, _RATE) for known in (True, False)}
+        self._entries = {True: deque[_Numbered](maxlen=limit), False: deque[_Numbered](maxlen=_STRANGERS)}
+        self._count = itertools.count()
         self._unrecorded = 0
 
     @property
@@ -102,6 +115,11 @@ class Audit:
             raise Failure(503, {"error": f"Not done: {entry.operation}", "message": message}, {"Retry-After": "60"})
         return entry
 
+    def note(self, entry: Entry, before: Any, after: Any) -> None:
+        """Note what was so before a change and what is after it; the outcome's line will tell."""
+        with self._lock:
+            entry.before, entry.after = plain(before), plain(after)
+
     def conclude(self, entry: Entry, outcome: str, status: int, duration_ms: float | None = None) -> None:
         """Record how it ended."""
         with self._lock:
@@ -110,21 +128,21 @@ class Audit:
         changed = {key: value for key in ("before", "after") if (value := getattr(entry, key)) is not None}
         self._write({**told, "duration_ms": duration_ms, **changed})
 
-    def refuse(self, status: int, **facts: Any) -> None:
-        """Record a try that was refused; of a flood of them the first, and the number of the others."""
-        second, count = int(time.monotonic()), 1
-        with self._lock:
-            if self._refused_in[0] == second:
-                count = self._refused_in[1] + 1
-            self._refused_in = (second, count)
-            if count > _REFUSALS:
+    def refuse(self, status: int, *, known: bool = False, **facts: Any) -> None:
+        """Record a try that was refused; of a flood of them the first, and the number of the others.
+
+        Args:
+            status: HTTP status of the answer.
+            known: Whether it is known who tried.
+            facts: See `Entry`.
+        """
+        if not self._floods[known].admits():
+            with self._lock:
                 self._unrecorded += 1
-                return
-            unrecorded, self._unrecorded = self._unrecorded, 0
-        entry = self._entry(facts)
+            return
+        entry = self._entry({**facts, "arguments": plain(facts["arguments"], REFUSED)}, known)
         entry.outcome, entry.status = "refused", status
-        more = {"unrecorded": unrecorded} if unrecorded else {}
-        self._write({**_intent(entry), "kind": "refused", "outcome": "refused", "status": status, **more})
+        self._write({**_intent(entry), "kind": "refused", "outcome": "refused", "status": status})
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
         """Return the newest entries, newest first: of the file if there is one, of all processes that share it."""
@@ -134,8 +152,9 @@ class Audit:
             except OSError as error:
                 self._fail(error)
         with self._lock:
-            chosen = list(itertools.islice(reversed(self._entries), limit))
-            return [asdict(entry) for entry in chosen]
+            newest_first = (reversed(entries) for entries in self._entries.values())
+            merged = heapq.merge(*newest_first, key=lambda numbered: -numbered[0])
+            return [asdict(entry) for _, entry in itertools.islice(merged, limit)]
 
     @property
     def kept(self) -> str:
@@ -147,18 +166,22 @@ class Audit:
         if self._file is not None:
             self._file.close()
 
-    def _entry(self, facts: Mapping[str, Any]) -> Entry:
-        entry = Entry(time=_now(), **facts)
+    def _entry(self, facts: Mapping[str, Any], known: bool = True) -> Entry:
+        entry = Entry(time=_now(), **{**facts, "arguments": plain(facts["arguments"])})
         with self._lock:
-            self._entries.append(entry)
+            self._entries[known].append((next(self._count), entry))
         return entry
 
     def _write(self, record: Mapping[str, Any], sync: bool = False) -> bool:
         if self._file is None:
             return True
+        with self._lock:
+            unrecorded, self._unrecorded = self._unrecorded, 0
         try:
-            self._file.append(record, sync)
+            self._file.append({**record, "unrecorded": unrecorded} if unrecorded else record, sync)
         except OSError as error:
+            with self._lock:
+                self._unrecorded += unrecorded
             self._fail(error)
             return False
         if self._problem:

@@ -130,7 +130,7 @@ def create_app(
     runtime = _runtime()
     audit, redactor = _audit(settings), Redactor()
     health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
-    app, requests, deaths, login = AdminApplication(manager), RequestCounts(), Deaths(), Login(settings, name)
+    app, requests, deaths, login = AdminApplication(manager), RequestCounts(), Deaths(), Login(settings)
     jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"], deaths)
     openapi = OpenApi(app)
     service = Service(

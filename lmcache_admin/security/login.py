@@ -20,15 +20,13 @@ class Login:
 
     Args:
         settings: `user_file` and `session_key_file`.
-        name: The server's; its letters and digits end the cookie's name.
 
     Raises:
         SettingsError: A file cannot be used.
     """
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.sessions = Sessions(signing_keys(settings.session_key_file))
-        self._cookie = cookie_name(name)
         self._attempts = Attempts()
         self.users: WatchedFile[tuple[User, ...]] | None = None
         if settings.user_file is not None and settings.auth == "token":
@@ -36,9 +34,9 @@ class Login:
 
     def session(self, environ: Mapping[str, Any]) -> Session | None:
         """The session whose cookie came with a request, if it is good and its user still is."""
-        if self._cookie not in environ.get("HTTP_COOKIE", ""):
+        if "HTTP_COOKIE" not in environ:
             return None
-        session = self.sessions.read(_cookies(environ).get(self._cookie))
+        session = self.sessions.read(_cookies(environ).get(cookie_name(environ)))
         return session if session is not None and (not session.user or self.user(session) is not None) else None
 
     def user(self, session: Session) -> User | None:
@@ -86,7 +84,7 @@ class Login:
         path = environ.get("SCRIPT_NAME") or "/"
         secure = "; Secure" if environ.get("wsgi.url_scheme") == "https" else ""
         ended = "; Max-Age=0" if session is None else ""
-        return f"{self._cookie}={text}; Path={path}; HttpOnly; SameSite=Strict{secure}{ended}"
+        return f"{cookie_name(environ)}={text}; Path={path}; HttpOnly; SameSite=Strict{secure}{ended}"
 
 
 def _cookies(environ: Mapping[str, Any]) -> dict[str, str]:

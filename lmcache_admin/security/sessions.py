@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
@@ -19,6 +22,9 @@ ABSOLUTE, IDLE, RENEWED = 12 * 3600.0, 3600.0, 300.0
 AHEAD = 300.0
 #: Longest cookie that is looked at.
 LONGEST = 1024
+#: How cookies are signed; another use of the same key has another salt.
+SALT = "lmcache-admin session"
+SIGNER = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Sessions:
     """
 
     def __init__(self, keys: list[str]) -> None:
-        self._serializer = URLSafeSerializer(keys, salt="lmcache-admin session")
+        self._serializer = URLSafeSerializer(keys, salt=SALT, signer_kwargs=SIGNER)
         self._key = keys[-1].encode()
         self._keys = [key.encode() for key in keys]
 
@@ -72,7 +78,8 @@ class Sessions:
         except (BadSignature, ValueError, TypeError):
             return None
         now = time.time()
-        if session.seen > now + AHEAD or now - session.began > ABSOLUTE or now - session.seen > IDLE:
+        ahead = max(session.began, session.seen) > now + AHEAD
+        if ahead or now - session.began > ABSOLUTE or now - session.seen > IDLE:
             return None
         return session
 
@@ -115,7 +122,9 @@ def signing_keys(path: str | None) -> list[str]:
     return keys
 
 
-def cookie_name(port: int | str | None) -> str:
-    """Name of the cookie: two servers of one host must not overwrite each other's."""
-    digits = "".join(sign for sign in str(port or os.getpid()) if sign.isalnum())
-    return f"lmcache_admin_{digits}"
+def cookie_name(environ: Mapping[str, Any]) -> str:
+    """Name of the cookie, with the port that the browser sees: cookies of one host know no ports of their own."""
+    port = environ.get("HTTP_HOST", "").rpartition(":")[2]
+    if not (port.isascii() and port.isdigit()):
+        port = "443" if environ.get("wsgi.url_scheme") == "https" else "80"
+    return f"lmcache_admin_{port}"

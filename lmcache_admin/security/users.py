@@ -121,10 +121,11 @@ def _parse(line: str, number: int) -> User:
         raise ValueError(f"line {number}: the role is not one of {', '.join(ROLES)}")
     try:
         n, r, p, salt, made = _cells(secret)
-        fits = secret.startswith("scrypt$") and n * r * p <= 2**20 and salt and len(made) == 32
+        fits = secret.startswith("scrypt$") and min(n - 1, r, p) > 0 and n & (n - 1) == 0 and n * r * p <= 2**20
+        fits = fits and 8 <= len(salt) <= 64 and len(made) == 32
     except ValueError:
         fits = False
-    if not fits or not generation.isdecimal():
+    if not fits or not re.fullmatch(r"[0-9]{1,15}", generation):
         raise ValueError(f"line {number}: no hash and generation as `lmcache-admin user add` makes them")
     return User(name, role, secret, int(generation))
 

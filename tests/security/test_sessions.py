@@ -62,7 +62,7 @@ def test_s9_login_gives_a_strict_cookie_and_the_role_of_the_file(guarded):
     answer = browser.log_in("operator")
     assert (answer.status, answer.json()["actor"], answer.json()["role"]) == (200, "user operator", "operator")
     cookie = answer.headers["Set-Cookie"]
-    for part in ("; HttpOnly", "; SameSite=Strict", "; Path=/", f"lmcache_admin_port{guarded.target}="):
+    for part in ("; HttpOnly", "; SameSite=Strict", "; Path=/", f"lmcache_admin_{guarded.target}="):
         assert part in cookie
     assert "Secure" not in cookie  # plain http
     assert browser.request("GET", "/version").status == 200
@@ -155,7 +155,7 @@ def test_s5_removed_user_has_no_session_any_more(guarded, users):
 
 @pytest.mark.parametrize("cookie", ["", "x", "x" * 5000, "eyJ.x.y", "null", "\u00e9"])
 def test_foreign_cookie_is_nobody_and_never_500(guarded, cookie):
-    headers = {"Cookie": f"lmcache_admin_port{guarded.target}={cookie}".encode().decode("latin-1")}
+    headers = {"Cookie": f"lmcache_admin_{guarded.target}={cookie}".encode().decode("latin-1")}
     assert guarded.request("GET", "/version", headers=headers).status == 401
 
 
@@ -172,7 +172,7 @@ def test_s9_session_ends_after_its_longest_life_and_when_it_lies_idle(monkeypatc
 
 def test_s66_session_from_the_future_is_refused_beyond_five_minutes():
     made = Sessions(["k" * 32])
-    serializer = URLSafeSerializer(["k" * 32], salt="lmcache-admin session")
+    serializer = URLSafeSerializer(["k" * 32], salt=sessions.SALT, signer_kwargs=sessions.SIGNER)
     now = made.begin().began
     assert made.read(serializer.dumps(["id", "", 0, now, now + 200])) is not None
     assert made.read(serializer.dumps(["id", "", 0, now, now + 400])) is None

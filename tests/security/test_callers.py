@@ -82,7 +82,7 @@ def ways(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("ways")
-def test_own_user_over_tcp_is_operator(serve):
+def test_s15_own_user_over_tcp_is_operator(serve):
     assert statuses(serve(tcp=True)) == [200, 200, 200, 403]
 
 
@@ -96,7 +96,7 @@ def test_with_auth_off_everybody_is_admin(serve):
 
 @needs_root
 @pytest.mark.usefixtures("ways")
-def test_another_user_over_tcp_is_viewer(serve, ask_as):
+def test_s15_another_user_over_tcp_is_viewer(serve, ask_as):
     running = serve(tcp=True)
     assert ask_as(NOBODY, running.target) == [200, 200, 403, 403]
     assert running.get("/freeze/status").json()["freeze"] is False
@@ -139,7 +139,7 @@ def test_socket_is_closed_to_another_user_by_default(serve, ask_as, public_prefi
 
 
 @needs_root
-def test_level_of_a_logger_is_a_change_for_another_user(serve, ask_as):
+def test_s15_level_of_a_logger_is_a_change_for_another_user(serve, ask_as):
     running = serve(tcp=True)
     asked = [("GET", "/loglevel?logger_name=tests.callers"), ("GET", "/loglevel?logger_name=tests.callers&level=ERROR")]
     assert ask_as(NOBODY, running.target, asked) == [200, 403]
@@ -150,13 +150,13 @@ def test_level_of_a_logger_is_a_change_for_another_user(serve, ask_as):
     "header",
     ["X-Forwarded-User", "X-Role", "X-Remote-User", "X-Real-IP", "Remote-User", "Authorization", "Cookie"],
 )
-def test_no_header_lends_a_role(serve, header):
+def test_s18_no_header_lends_a_role(serve, header):
     answer = serve(tcp=True).request("GET", "/audit", headers={header: "admin"})
     assert answer.status == 403
 
 
 @pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
-def test_no_header_makes_a_change_of_a_read(service, header):
+def test_s18_no_header_makes_a_change_of_a_read(service, header):
     service.request("GET", "/freeze/status", headers={header: "PUT", "X-Original-URL": "/freeze/enable"})
     assert service.get("/freeze/status").json()["freeze"] is False
 

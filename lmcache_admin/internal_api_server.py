@@ -170,7 +170,7 @@ def _offset(manager: Any) -> int:
 
 def _options(service: Service, place: Address) -> ServerOptions:
     settings, authentication = service.settings, service.authentication
-    large = LargeBodies(authentication, service.audit)
+    large = LargeBodies(authentication, service.audit, service.redactor)
     return ServerOptions(
         host=settings.host,
         port=place.port,

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 MAX_PARAMETERS = 1000
 #: Largest query of somebody unknown that is looked at, letters; largest body that is taken in whole, bytes.
 _QUERY, _BODY = 2048, 65_536
-_LONGEST_PATH = 500
+#: Letters of a path that nobody serves.
+LONGEST_PATH = 500
 
 
 def facts_of(
@@ -44,8 +45,8 @@ def facts_of(
         "uid": peer.uid if peer else caller.uid,
         "gid": peer.gid if peer else None,
         "pid": peer.pid if peer else None,
-        "method": asked.method[:_LONGEST_PATH],
-        "route": rule.rule if rule else redactor.mask_text(asked.path[:_LONGEST_PATH]),
+        "method": asked.method[:LONGEST_PATH],
+        "route": rule.rule if rule else redactor.mask_text(asked.path[:LONGEST_PATH]),
         "operation": declaration.operation if rule else "",
         "arguments": redactor.mask(_arguments(asked, whole)),
     }

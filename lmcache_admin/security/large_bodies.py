@@ -9,7 +9,9 @@ from typing import Any
 
 from lmcache_admin.declaration import ROLES
 from lmcache_admin.security.audit import Audit
+from lmcache_admin.security.audited import LONGEST_PATH
 from lmcache_admin.security.authentication import Authentication
+from lmcache_admin.security.redaction import Redactor
 
 
 class LargeBodies:
@@ -18,11 +20,13 @@ class LargeBodies:
     Args:
         authentication: Finds the caller.
         audit: Where a refusal is recorded.
+        redactor: Masks secrets in it.
     """
 
-    def __init__(self, authentication: Authentication, audit: Audit) -> None:
+    def __init__(self, authentication: Authentication, audit: Audit, redactor: Redactor) -> None:
         self._authentication = authentication
         self._audit = audit
+        self._redactor = redactor
 
     def check(
         self, method: str, path: str, headers: Mapping[str, str], connection: socket.socket
@@ -40,8 +44,11 @@ class LargeBodies:
         if caller.role:
             return None
         facts = {"actor": caller.actor, "role": "", "address": caller.address, "uid": caller.uid}
-        asked = {"method": method, "route": path, "operation": "", "arguments": {}}
-        return partial(self._audit.refuse, 401, **facts, **asked)
+        asked = {"method": method, "route": path[:LONGEST_PATH], "operation": "", "arguments": {}}
+        return partial(self._record, self._redactor.mask({**facts, **asked}))
+
+    def _record(self, facts: Mapping[str, Any]) -> None:
+        self._audit.refuse(401, **facts)
 
 
 def _address(connection: socket.socket) -> str:

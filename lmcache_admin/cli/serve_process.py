@@ -13,7 +13,7 @@ import click
 
 from lmcache_admin.cli.log_output import start_logging
 from lmcache_admin.cli.serve_greeting import greeting
-from lmcache_admin.cli.serve_settings import DataFolderError, data_folder, engine_configuration, serve_values
+from lmcache_admin.cli.serve_settings import DataFolderError, data_folder, engine_configuration, keep_in, serve_values
 from lmcache_admin.cli.signals import Signals
 from lmcache_admin.engine import ConfigurationError, Manager, StorageError
 from lmcache_admin.internal_api_server import InternalAPIServer
@@ -57,6 +57,7 @@ def run(signals: Signals, config: str | None, flags: Mapping[str, object], data:
     try:
         folder = data_folder(data, os.environ)
         values = serve_values(config, flags, os.environ)
+        keep_in(folder, values, os.environ)
         settings = _settings(values)
         start_logging(settings.log_level_number, log_format)
         configuration = engine_configuration(values, folder, os.environ)

@@ -92,7 +92,9 @@ class Audit:
         self._floods = {known: Flood(_BURST, _RATE) for known in (True, False)}
         self._entries = {True: deque[_Numbered](maxlen=limit), False: deque[_Numbered](maxlen=_STRANGERS)}
         self._count = itertools.count()
-        self._unrecorded = 0
+        self._unrecorded = self._flooded = 0  # refused tries since the last line, and in all
+        if file is not None and file.trouble is not None:
+            self._fail(file.trouble)
 
     @property
     def problems(self) -> dict[str, str]:
@@ -139,6 +141,7 @@ class Audit:
         if not self._floods[known].admits():
             with self._lock:
                 self._unrecorded += 1
+                self._flooded += 1
             return
         entry = self._entry({**facts, "arguments": plain(facts["arguments"], REFUSED)}, known)
         entry.outcome, entry.status = "refused", status
@@ -155,6 +158,10 @@ class Audit:
             newest_first = (reversed(entries) for entries in self._entries.values())
             merged = heapq.merge(*newest_first, key=lambda numbered: -numbered[0])
             return [asdict(entry) for _, entry in itertools.islice(merged, limit)]
+
+    def counts(self) -> dict[str, int]:
+        """Entries that the file does not have, by reason."""
+        return {"file": self.failures, "flood": self._flooded}
 
     @property
     def kept(self) -> str:

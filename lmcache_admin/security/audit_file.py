@@ -25,7 +25,7 @@ from lmcache_admin.security.audit_places import (
     rotated_of,
     tail_from,
 )
-from lmcache_admin.security.private_files import sync_folder
+from lmcache_admin.security.private_files import PASSING, sync_folder
 
 #: Seconds between two fsyncs: destructive changes that come closer together share one.
 GROUP_SECONDS = 0.1
@@ -45,7 +45,7 @@ class AuditFile:
         keep: Rotated files that are kept.
 
     Raises:
-        OSError: It cannot be opened or made, or others may write it.
+        OSError: It cannot be opened or made, or others may write it; a full disk is no reason not to start.
     """
 
     def __init__(self, path: str, max_bytes: int, keep: int) -> None:
@@ -58,8 +58,15 @@ class AuditFile:
         self._end = -1  # size of the file after our last line; another size means that somebody else wrote
         self._inode = -1
         self._closed = False
-        with self._alone():
-            self._catch_up()
+        #: Why it could not be opened at the start, if that may pass by itself.
+        self.trouble: OSError | None = None
+        try:
+            with self._alone():
+                self._catch_up()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            self.trouble = error
         remember(self)
 
     def append(self, record: Mapping[str, Any], sync: bool = False) -> None:

@@ -123,7 +123,7 @@ def _decoded(text: str) -> str:
 def _watched_tokens(settings: Settings) -> WatchedFile[tuple[Token, ...]] | None:
     if settings.token_file is None or settings.auth != "token":
         return None
-    return WatchedFile("internal_api_server_token_file", settings.token_file, parse_tokens)
+    return WatchedFile("internal_api_server_token_file", settings.token_file, parse_tokens, "token add NAME")
 
 
 def _user_name(uid: int) -> str:

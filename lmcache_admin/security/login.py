@@ -30,7 +30,7 @@ class Login:
         self._attempts = Attempts()
         self.users: WatchedFile[tuple[User, ...]] | None = None
         if settings.user_file is not None and settings.auth == "token":
-            self.users = WatchedFile("internal_api_server_user_file", settings.user_file, parse_users)
+            self.users = WatchedFile("internal_api_server_user_file", settings.user_file, parse_users, "user add NAME")
 
     def session(self, environ: Mapping[str, Any]) -> Session | None:
         """The session whose cookie came with a request, if it is good and its user still is."""

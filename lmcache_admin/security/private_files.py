@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -23,6 +24,10 @@ T = TypeVar("T")
 LOOK_SECONDS = 1.0
 #: Largest file of tokens or users, bytes.
 MAX_BYTES = 1024 * 1024
+
+
+#: Errors of a disk that may end by themselves: full, over quota, read-only, failing.
+PASSING = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))
 
 
 class NotPrivate(ValueError):
@@ -60,12 +65,13 @@ class WatchedFile(Generic[T]):
         key: The setting that names the file.
         path: The file.
         parse: Makes the value of its text; raises ValueError with the line that is wrong, and no secret in it.
+        maker: Command that makes such a file.
 
     Raises:
         SettingsError: It cannot be used at the start.
     """
 
-    def __init__(self, key: str, path: str, parse: Callable[[str], T]) -> None:
+    def __init__(self, key: str, path: str, parse: Callable[[str], T], maker: str) -> None:
         self.path = path
         self.problem: str | None = None
         self._parse = parse
@@ -75,7 +81,8 @@ class WatchedFile(Generic[T]):
         try:
             self._value = self._read()
         except (OSError, ValueError) as error:
-            raise SettingsError(key, path, "a file of mode 0600 that this process owns", reason=_why(error)) from None
+            allowed = f"a file of mode 0600 that this process owns, as `lmcache-admin {maker} --file {path}` makes it"
+            raise SettingsError(key, path, allowed, reason=_why(error)) from None
 
     def value(self) -> T:
         """What the file says."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import time
@@ -13,8 +14,12 @@ from typing import Any
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
-from lmcache_admin.security.private_files import NotPrivate, changing, read_private, write_private
+from lmcache_admin.security.private_files import PASSING, NotPrivate, changing, read_private, write_private
 from lmcache_admin.settings_error import SettingsError
+
+logger = logging.getLogger(__name__)
+
+_KEY = "internal_api_server_session_key_file"
 
 #: Seconds: a session's longest life, how long it may lie idle, after how long its cookie is written anew.
 ABSOLUTE, IDLE, RENEWED = 12 * 3600.0, 3600.0, 300.0
@@ -106,20 +111,28 @@ def signing_keys(path: str | None) -> list[str]:
     Raises:
         SettingsError: The file cannot be used.
     """
+    fresh = secrets.token_hex(32)
     if path is None:
-        return [secrets.token_hex(32)]
-    key = "internal_api_server_session_key_file"
+        return [fresh]
     try:
-        with changing(path):
-            if not os.path.lexists(path):
-                write_private(path, (secrets.token_hex(32) + "\n").encode())
-        keys = read_private(path).decode("ascii").split()
+        keys = _kept_keys(path, fresh)
     except (OSError, NotPrivate, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise SettingsError(key, path, "a file of mode 0600 that this process owns", reason=reason) from None
+        if isinstance(error, OSError) and error.errno in PASSING:
+            logger.warning("%s: %s; the sessions of this start will end with it", path, reason)
+            return [fresh]
+        raise SettingsError(_KEY, path, "a file of mode 0600 that this process owns", reason=reason) from None
     if not keys or min(map(len, keys)) < 32:
-        raise SettingsError(key, path, "lines of at least 32 letters", reason="a key is too short")
+        raise SettingsError(_KEY, path, "lines of at least 32 letters", reason="a key is too short")
     return keys
+
+
+def _kept_keys(path: str, fresh: str) -> list[str]:
+    if not os.path.lexists(path):
+        with changing(path):
+            if not os.path.lexists(path):  # another process may just have made it
+                write_private(path, f"{fresh}\n".encode())
+    return read_private(path).decode("ascii").split()
 
 
 def cookie_name(environ: Mapping[str, Any]) -> str:

@@ -167,7 +167,7 @@ def test_s4_file_of_another_user_stops_the_start(tmp_path, tokens):
         pytest.fail("this test needs to give a file away: run it as root")
     os.chown(path, 65534, 65534)
     with pytest.raises(SettingsError, match="belongs to uid 65534"):
-        private_files.WatchedFile("token_file", str(path), parse_tokens)
+        private_files.WatchedFile("token_file", str(path), parse_tokens, "token add NAME")
 
 
 PROXY = {"auth": "proxy", "proxy_user_header": "X-User", "proxy_role_header": "X-Role"}

@@ -149,7 +149,7 @@ def create_app(
         deaths=deaths,
         loader=BlueprintLoader(settings.blueprint_paths, kind, openapi.check),
         scrape=Scrape(),
-        metrics=ServiceMetrics(name, requests, health.report, partial(_embedded_figures, manager), jobs, deaths),
+        metrics=ServiceMetrics(name, requests, health.report, partial(_embedded_figures, manager), jobs, deaths, audit),
         openapi=openapi,
         definitions=Configuration._config_definitions,
     )

@@ -86,6 +86,7 @@ class ServiceMetrics:
         backends: Returns backend name -> figures, where the host tells any; must not block.
         jobs: Counts by state the jobs that have not ended.
         deaths: Counts by kind the threads that have died.
+        audit: Counts by reason the entries that its file does not have.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class ServiceMetrics:
         backends: Callable[[], Mapping[str, Mapping[str, float]]],
         jobs: Counted,
         deaths: Counted,
+        audit: Counted,
     ) -> None:
         self._server = server
         self._requests = requests
@@ -103,6 +105,7 @@ class ServiceMetrics:
         self._backends = backends
         self._jobs = jobs
         self._deaths = deaths
+        self._audit = audit
         #: Returns lane name -> counters; set when a server with lanes serves this application.
         self.lanes: Callable[[], Mapping[str, LaneCounters]] | None = None
 
@@ -113,6 +116,7 @@ class ServiceMetrics:
         yield from self._cache()
         yield from self._long_work()
         yield from self._lost_threads()
+        yield from self._lost_entries()
         if self.lanes is not None:
             yield from self._lane_families(self.lanes())
 
@@ -157,6 +161,16 @@ class ServiceMetrics:
         )
         for kind, count in self._deaths.counts().items():
             family.add_metric([self._server, kind], count)
+        yield family
+
+    def _lost_entries(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "lmcache_admin_audit_lost",
+            "Entries that the audit's file does not have: it took no line, or there was a flood of refused tries.",
+            labels=["server", "reason"],
+        )
+        for reason, count in self._audit.counts().items():
+            family.add_metric([self._server, reason], count)
         yield family
 
     def _lane_families(self, lanes: Mapping[str, LaneCounters]) -> Iterator[Metric]:

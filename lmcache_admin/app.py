@@ -23,7 +23,17 @@ from lmcache_admin.openapi import OpenApi
 from lmcache_admin.operations.health import INTERVAL, Health
 from lmcache_admin.routes import FixedRoutes, RouteTable
 from lmcache_admin.scrape import Scrape
-from lmcache_admin.security import Audit, AuditFile, Authentication, Gate, Login, Redactor, secured
+from lmcache_admin.security import (
+    Audit,
+    AuditFile,
+    Authentication,
+    Gate,
+    Login,
+    Redactor,
+    check_patterns,
+    guard_own_loggers,
+    secured,
+)
 from lmcache_admin.service import Service
 from lmcache_admin.serving.lanes import lane_limits
 from lmcache_admin.settings import Settings, SettingsError
@@ -128,7 +138,8 @@ def create_app(
     """
     settings = settings or Settings.from_host(getattr(manager, "config", None))
     runtime = _runtime()
-    audit, redactor = _audit(settings), Redactor()
+    check_patterns(settings.redact_patterns)
+    audit, redactor = _audit(settings), Redactor(settings.redact_patterns)
     health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
     app, requests, deaths, login = AdminApplication(manager), RequestCounts(), Deaths(), Login(settings)
     jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"], deaths)
@@ -148,13 +159,14 @@ def create_app(
         authentication=Authentication(settings, login),
         deaths=deaths,
         loader=BlueprintLoader(settings.blueprint_paths, kind, openapi.check),
-        scrape=Scrape(),
+        scrape=Scrape(redactor.mask),
         metrics=ServiceMetrics(name, requests, health.report, partial(_embedded_figures, manager), jobs, deaths, audit),
         openapi=openapi,
         definitions=Configuration._config_definitions,
     )
     _gate(service, requests).guard(app)
     _register(app, service)
+    guard_own_loggers(redactor)
     return app
 
 

@@ -32,7 +32,7 @@ class Declaration:
         failure: Form of an unexpected failure: `error` or `detail`.
         exception_type: Whether an unexpected failure names its exception's type.
         body: What the body is, for OpenAPI, where no schema says it: a JSON object of any keys.
-        redacted: Whether secrets in the result are masked.
+        redacted: Whether secrets in the result are masked; only for one that holds none, or is masked already, not.
     """
 
     operation: str
@@ -49,7 +49,7 @@ class Declaration:
     failure: str = "error"
     exception_type: bool = False
     body: str = ""
-    redacted: bool = False
+    redacted: bool = True
 
     @property
     def error_style(self) -> str:

@@ -19,6 +19,8 @@ _TEXT = "text/plain; charset=utf-8"
 
 #: Largest JSON that leaves, bytes; what is larger is no answer that a host means (requirement S71).
 MAX_ANSWER = 64 * 1024 * 1024
+#: Styles that print what JSON has no form for; the others refuse it.
+PRINTING = ("text", "pretty_text", "pretty_any")
 
 Encode = Callable[[Any], str]
 

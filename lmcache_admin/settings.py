@@ -62,6 +62,11 @@ class Settings:
     run_script_api_enabled: bool = _key(
         False, kinds.BOOLEAN, "serve `POST /run_script` (no sandbox)", top=True, name="run_script_api_enabled"
     )
+    run_script_mode: str = _key(
+        "in_process",
+        kinds.choice("in_process", "process"),
+        "where a script runs: `in_process`, which is no sandbox, or in a `process` of its own that is fenced in",
+    )
     auth: str = _key(
         "local",
         kinds.choice("local", "token", "proxy", "off"),
@@ -98,6 +103,9 @@ class Settings:
     audit_required: bool = _key(True, kinds.BOOLEAN, "refuse a change whose intent `audit_file` does not take")
     audit_max_bytes: int = _key(64 * 1024 * 1024, kinds.AUDIT_BYTES, "size from which it is rotated", unit="bytes")
     audit_keep: int = _key(10, kinds.AUDIT_KEEP, "rotated files that are kept", unit="files")
+    redact_patterns: tuple[str, ...] = _key(
+        (), kinds.PATTERNS, "further secrets: what matches, from the beginning of a word to the end of one, is masked"
+    )
     config_folders: tuple[str, ...] = _key(
         (),
         kinds.FOLDERS,

@@ -20,6 +20,7 @@ __all__ = [
     "MODE",
     "NAMES",
     "OPTIONAL_PATH",
+    "PATTERNS",
     "PORT",
     "ROLES",
     "ROLE_MAP",
@@ -173,6 +174,29 @@ def _lane_map(value: object, read: Callable[[object], N], defaults: Mapping[str,
     return MappingProxyType(lanes)
 
 
+def _pattern(value: object) -> str:
+    text = text_of(value)
+    try:
+        found = re.compile(text)
+    except (re.error, RecursionError, OverflowError):
+        raise NotAllowed from None
+    if found.search(""):  # it would match everywhere
+        raise NotAllowed
+    return text
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    """Read a list of patterns, or a single one, whose commas are its own."""
+    return _items([value] if isinstance(value, str) else value, _pattern)
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def choice(*names: str) -> Kind[str]:
     """Make the kind of a text that is one of a few names."""
 
@@ -238,6 +262,9 @@ SOCKET_PREFIX = optional(
 )
 NAMES = listed("a list of names", text_of)
 OPTIONAL_PATH = optional(Kind("text", "a path", _path))
+PATTERNS = Kind(
+    "list of patterns", "a list of regular expressions that match no empty text", _patterns, _json_or_text
+)
 ROLE_MAP = Kind(
     "map of roles", f"a map from a name or number to one of {', '.join(ROLES)}", _role_map, _json_object
 )

@@ -15,14 +15,14 @@ class JobsQuery(Schema):
     limit = fields.Integer(load_default=50, validate=validate.Range(1, 1000))
 
 
-@blueprint.get("/jobs", operation="list jobs", role="viewer", lane="light", redacted=True)
+@blueprint.get("/jobs", operation="list jobs", role="viewer", lane="light")
 @blueprint.arguments(JobsQuery, location="query")
 def list_jobs(query: dict[str, Any]) -> dict[str, Any]:
     """Return jobs, newest first, page by page; `next` is the following page's address, or null."""
     return jobs.page(current_jobs(), query["state"], query["offset"], query["limit"])
 
 
-@blueprint.get("/jobs/<job_id>", operation="read a job", role="viewer", lane="light", redacted=True)
+@blueprint.get("/jobs/<job_id>", operation="read a job", role="viewer", lane="light")
 def get_job(job_id: str) -> dict[str, Any]:
     """Return a job with its progress and, for an hour after its end, its result."""
     return jobs.read(current_jobs(), job_id)
@@ -34,7 +34,7 @@ def get_job_result(job_id: str) -> Any:
     return jobs.result(current_jobs(), job_id)
 
 
-@blueprint.post("/jobs/<job_id>/cancel", operation="cancel a job", role="operator", lane="change", redacted=True)
+@blueprint.post("/jobs/<job_id>/cancel", operation="cancel a job", role="operator", lane="change")
 def cancel_job(job_id: str) -> dict[str, Any]:
     """Ask for a job's end at its next safe point; 409 when it has ended already."""
     return jobs.cancel(current_jobs(), job_id)

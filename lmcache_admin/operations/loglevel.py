@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from lmcache_admin.content import Content
 from lmcache_admin.errors import Failure, Invalid
 from lmcache_admin.jobs import Note
+
+#: Takes secrets out of a logger's name.
+Mask = Callable[[str], str]
 
 #: What the contract answers to a level without a logger.
 NOTHING = Content(b"null", "application/json")
 _LEVELS = ("CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET")
 
 
-def describe_all() -> str:
+def describe_all(mask: Mask) -> str:
     """Return one `NAME: LEVEL` line for each real logger, in the order of their creation."""
     loggers = list(logging.root.manager.loggerDict.items())
     lines = [
-        f"{name}: {logging.getLevelName(item.level)}\n" for name, item in loggers if isinstance(item, logging.Logger)
+        f"{mask(name)}: {logging.getLevelName(item.level)}\n"
+        for name, item in loggers
+        if isinstance(item, logging.Logger)
     ]
     return "=== Loggers and Levels ===\n" + "".join(lines)
 
 
-def describe(name: str) -> str:
+def describe(name: str, mask: Mask) -> str:
     """Return `NAME: LEVEL` with the logger's own level; a logger that nobody made is not made by asking."""
     logger = logging.root if name == "root" else logging.root.manager.loggerDict.get(name)
     level = logger.level if isinstance(logger, logging.Logger) else logging.NOTSET
-    return f"{name}: {logging.getLevelName(level)}"
+    return f"{mask(name)}: {logging.getLevelName(level)}"
 
 
-def change(name: str, level: str, note: Note) -> str:
+def change(name: str, level: str, mask: Mask, note: Note) -> str:
     """Set the level of a logger and of each of its own handlers, as `set_level` does.
 
     Raises:
@@ -39,15 +45,16 @@ def change(name: str, level: str, note: Note) -> str:
         raise Invalid("Missing parameter", "logger_name is required; root is the root logger")
     if level.upper() not in _LEVELS:
         raise Invalid("Invalid log level", f"{level!r} is no level; allowed: {', '.join(_LEVELS)}")
-    return set_level(name, level, note)
+    return set_level(name, level, mask, note)
 
 
-def set_level(name: str, level: str, note: Note) -> str:
+def set_level(name: str, level: str, mask: Mask, note: Note) -> str:
     """Set the level of a logger and of each of its own handlers.
 
     Args:
         name: The logger's; `root` for the root logger.
         level: A word.
+        mask: Takes secrets out of the name.
         note: Is told the level before and after.
 
     Raises:
@@ -69,4 +76,4 @@ def set_level(name: str, level: str, note: Note) -> str:
     note({name: before}, {name: logging.getLevelName(value)})
     for handler in logger.handlers:
         handler.setLevel(value)
-    return f"Set {name} level to {word} (including all handlers)"
+    return f"Set {mask(name)} level to {word} (including all handlers)"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from lmcache_admin import settings_addresses as addresses
 from lmcache_admin import settings_values as kinds
+from lmcache_admin.secrecy import mask_secrets
 from lmcache_admin.settings_error import PolicyError, SettingsError
 from lmcache_admin.settings_keys import (
     PREFIX,
@@ -43,7 +44,7 @@ def _key(default: T, kind: Kind[T], meaning: str, *, unit: str = "", top: bool =
     return field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
     """What one server was told. Made by `from_host` or `from_mapping`; the fields are the declaration."""
 
@@ -191,6 +192,10 @@ class Settings:
         if settings.enabled:
             check_policy(settings)
         return settings
+
+    def __repr__(self) -> str:
+        fields = [f"{key.field}={mask_secrets(repr(getattr(self, key.field)))}" for key in settings_keys()]
+        return f"Settings({', '.join(fields)})"
 
     def __post_init__(self) -> None:
         for key in settings_keys():  # whoever makes one by hand gets the same checks

@@ -286,7 +286,7 @@ def test_s52_a_view_that_asks_the_process_to_end_names_its_operation(host):
     )
 
 
-def test_the_address_of_a_redirect_holds_no_secret(service):
+def test_s24_the_address_of_a_redirect_holds_no_secret(service):
     answer = service.get("/conf/?names=chunk_size&token=hunter2secret")
     assert answer.status == 307
     assert answer.headers["Location"] == "/conf?names=chunk_size&token=******"

@@ -67,7 +67,7 @@ def test_a_server_that_is_off_may_name_any_host() -> None:
         (f"{P}log_level", "token=hunter2"),
     ],
 )
-def test_no_secret_reaches_the_text_of_an_error(key: str, value: object) -> None:
+def test_s24_no_secret_reaches_the_text_of_an_error(key: str, value: object) -> None:
     place = {key: value} if key.endswith("host") else {"extra_config": {key: value}}
     text = str(failure(place))
     assert "hunter2" not in text

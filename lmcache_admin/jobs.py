@@ -71,11 +71,14 @@ class Job:
         route: Method and pattern of the route that asked for it.
         actor: Who asked.
         note: Takes what was so before the work and what is so after it, for the audit.
+        role: The least role that may ask for it.
     """
 
-    def __init__(self, operation: str, route: str, actor: str, note: Note | None = None) -> None:
+    def __init__(
+        self, operation: str, route: str, actor: str, note: Note | None = None, role: str = "viewer"
+    ) -> None:
         self.id = secrets.token_hex(8)
-        self.operation, self.route, self.actor = operation, route, actor
+        self.operation, self.route, self.actor, self.role = operation, route, actor, role
         self._note = note
         self.state = QUEUED
         self.outcome: Outcome | None = None

@@ -41,7 +41,8 @@ def carry_out(work: Work, declaration: Declaration) -> Response:
     rule, path = asked.url_rule, asked.path
     route = f"{asked.method} {rule.rule if rule else path}"
     environ = asked.environ
-    job = Job(declaration.operation, route, environ.get("lmcache_admin.actor", ""), environ.get("lmcache_admin.note"))
+    actor, note = environ.get("lmcache_admin.actor", ""), environ.get("lmcache_admin.note")
+    job = Job(declaration.operation, route, actor, note, declaration.role)
     allowed: Callable[[], bool] | None = environ.get(RECHECK)
     service.jobs.submit(job, lambda begun: _outcome(_if_allowed(work, allowed), declaration, path, service, begun))
     if _prefers_async():

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint, Schema, fields, validate
-from lmcache_admin.host.current import current_jobs
+from lmcache_admin.host.current import current_caller_may, current_jobs
 from lmcache_admin.operations import jobs
 
 blueprint = AdminBlueprint("jobs")
@@ -25,13 +25,13 @@ def list_jobs(query: dict[str, Any]) -> dict[str, Any]:
 @blueprint.get("/jobs/<job_id>", operation="read a job", role="viewer", lane="light")
 def get_job(job_id: str) -> dict[str, Any]:
     """Return a job with its progress and, for an hour after its end, its result."""
-    return jobs.read(current_jobs(), job_id)
+    return jobs.read(current_jobs(), job_id, current_caller_may)
 
 
 @blueprint.get("/jobs/<job_id>/result", operation="read a job's result", role="viewer", lane="light")
 def get_job_result(job_id: str) -> Any:
     """Return what the request itself would have got, status and body alike; 409 while the job goes on."""
-    return jobs.result(current_jobs(), job_id)
+    return jobs.result(current_jobs(), job_id, current_caller_may)
 
 
 @blueprint.post("/jobs/<job_id>/cancel", operation="cancel a job", role="operator", lane="change")

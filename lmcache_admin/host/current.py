@@ -25,6 +25,7 @@ __all__ = [
     "current_application",
     "current_arrival",
     "current_body",
+    "current_caller_may",
     "current_config",
     "current_config_folders",
     "current_definitions",
@@ -98,6 +99,11 @@ def current_role() -> str:
     """The role of whoever is asking; empty for nobody."""
     role: str = request.environ.get("lmcache_admin.role", "")
     return role
+
+
+def current_caller_may(role: str) -> bool:
+    """Tell whether whoever is asking has this role, or one above it."""
+    return current_service().authentication.may(request.environ, role)
 
 
 def current_arrival() -> float:

@@ -72,6 +72,10 @@ class Authentication:
             return Caller("local client", ROLES[0], client_address(environ), None)
         return local_caller(environ, self._any_user)
 
+    def may(self, environ: MutableMapping[str, Any], role: str) -> bool:
+        """Tell whether the caller of a request has a role, also one that its route does not ask for."""
+        return self.caller(environ, role).may(role)
+
     def still_allowed(self, environ: Mapping[str, Any], caller: Caller, role: str) -> bool:
         """Tell whether a caller's credentials are still good, when what was asked for begins later (S16)."""
         if self.mode != "token" or caller.uid is not None:  # whoever the kernel vouched for may have gone since

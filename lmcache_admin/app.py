@@ -138,8 +138,7 @@ def create_app(
     """
     settings = settings or Settings.from_host(getattr(manager, "config", None))
     runtime = _runtime()
-    check_patterns(settings.redact_patterns)
-    audit, redactor = _audit(settings), Redactor(settings.redact_patterns)
+    redactor, audit = _redactor(settings), _audit(settings)
     health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
     app, requests, deaths, login = AdminApplication(manager), RequestCounts(), Deaths(), Login(settings)
     jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"], deaths)
@@ -166,8 +165,19 @@ def create_app(
     )
     _gate(service, requests).guard(app)
     _register(app, service)
-    guard_own_loggers(redactor)
     return app
+
+
+def _redactor(settings: Settings) -> Redactor:
+    """What masks secrets, in log lines too.
+
+    Raises:
+        SettingsError: A pattern takes too long.
+    """
+    check_patterns(settings.redact_patterns)
+    redactor = Redactor(settings.redact_patterns)
+    guard_own_loggers(redactor)
+    return redactor
 
 
 def _audit(settings: Settings) -> Audit:

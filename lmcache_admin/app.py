@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -21,6 +22,7 @@ from lmcache_admin.loader import BlueprintLoader
 from lmcache_admin.metrics import RequestCounts, ServiceMetrics
 from lmcache_admin.openapi import OpenApi
 from lmcache_admin.operations.health import INTERVAL, Health
+from lmcache_admin.operations.script_fences import CHECK_INTERVAL, ScriptFences
 from lmcache_admin.routes import FixedRoutes, RouteTable
 from lmcache_admin.scrape import Scrape
 from lmcache_admin.security import (
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from lmcache_admin.host.protocols import Manager, Runtime
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -165,6 +169,7 @@ def create_app(
     )
     _gate(service, requests).guard(app)
     _register(app, service)
+    _prepare_scripts(service)
     return app
 
 
@@ -209,6 +214,18 @@ def _register(app: AdminApplication, service: Service) -> None:
     register_error_handlers(app)
     service.loader.register_all(app)
     service.routes = RouteTable(app)
+
+
+def _prepare_scripts(service: Service) -> None:
+    """Say that scripts can do anything; or try, in the background, what keeps them from that."""
+    if not service.settings.run_script_api_enabled:
+        return
+    if service.settings.run_script_mode == "in_process":
+        logger.warning("POST /run_script is on: what an admin sends runs in this process, and there is no sandbox")
+        return
+    fences = ScriptFences()
+    service.health.troubles.append(lambda: fences.problems)
+    service.background.add(PeriodicTask("script-fences", fences.check, CHECK_INTERVAL))
 
 
 def engine_state(manager: Manager | None) -> str:

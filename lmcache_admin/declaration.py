@@ -32,6 +32,7 @@ class Declaration:
         failure: Form of an unexpected failure: `error` or `detail`.
         exception_type: Whether an unexpected failure names its exception's type.
         body: What the body is, for OpenAPI, where no schema says it: a JSON object of any keys.
+        recorded_file: Name of an uploaded file whose content is in the audit.
         redacted: Whether secrets in the result are masked; only for one that holds none, or is masked already, not.
     """
 
@@ -49,6 +50,7 @@ class Declaration:
     failure: str = "error"
     exception_type: bool = False
     body: str = ""
+    recorded_file: str = ""
     redacted: bool = True
 
     @property

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flask import Request
 from werkzeug.exceptions import HTTPException
 
+from lmcache_admin.errors import Failure
+from lmcache_admin.parsing import ContractParser
 from lmcache_admin.security.callers import Caller, over_unix_socket, socket_peer
 from lmcache_admin.strict_json import strict_json
+
+_PARSER = ContractParser()
 
 if TYPE_CHECKING:
     from lmcache_admin.declaration import Declaration
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 MAX_PARAMETERS = 1000
 #: Largest query of somebody unknown that is looked at, letters; largest body that is taken in whole, bytes.
 _QUERY, _BODY = 2048, 65_536
+#: Bytes of an uploaded file that are told.
+_FILE = 16_384
 #: Letters of a path that nobody serves.
 LONGEST_PATH = 500
 
@@ -48,7 +53,7 @@ def facts_of(
         "method": asked.method[:LONGEST_PATH],
         "route": rule.rule if rule else redactor.mask_text(asked.path[:LONGEST_PATH]),
         "operation": declaration.operation if rule else "",
-        "arguments": redactor.mask(_arguments(asked, whole)),
+        "arguments": redactor.mask(_arguments(asked, whole) | (_upload(asked, declaration) if whole else {})),
     }
 
 
@@ -58,7 +63,7 @@ def too_many_parameters(asked: Request) -> int:
     return count if count > MAX_PARAMETERS else 0
 
 
-def _arguments(asked: Request, whole: bool) -> Mapping[str, Any]:
+def _arguments(asked: Request, whole: bool) -> dict[str, Any]:
     query = str(asked.environ.get("QUERY_STRING", ""))
     if too_many_parameters(asked) or (len(query) > _QUERY and not whole):
         return {"query": f"({len(query)} letters)"}
@@ -66,6 +71,21 @@ def _arguments(asked: Request, whole: bool) -> Mapping[str, Any]:
     found |= asked.view_args or {}
     body = _body(asked) if whole else None
     return {**found, "body": body} if body is not None else found
+
+
+def _upload(asked: Request, declaration: Declaration) -> dict[str, Any]:
+    """The uploaded file that the route's declaration names: its digest and the beginning of its text."""
+    try:
+        file = _PARSER.load_files(asked, None).get(declaration.recorded_file) if declaration.recorded_file else None
+    except (Failure, HTTPException):  # the route says so itself
+        return {}
+    if file is None:
+        return {}
+    data: bytes = file.read()
+    text = data[:_FILE].decode("utf-8", "backslashreplace")
+    cut = f"the first {_FILE} bytes" if len(data) > _FILE else None
+    told = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "text": text, "cut": cut}
+    return {declaration.recorded_file: told}
 
 
 def _body(asked: Request) -> Any:

@@ -28,7 +28,6 @@ FAULTS = {
     "65 bits": f'"a": {2**64}',
     "-64 bits": f'"a": {-(2**63) - 1}',
     "100,000 digits": '"a": ' + "9" * MANY,
-    "a number that is infinite": '"a": 1e400',
     "a key twice": '"a": 1, "a": 1',
     "a key twice, deep": '"a": {"b": [{"c": 1, "c": 2}]}',
     "a key twice, escaped": '"a": 1, "\\u0061": 2',
@@ -53,7 +52,7 @@ BYTES = {
     "UTF-32": '{"a": 1}'.encode("utf-32"),
     "a NUL behind": b'{"a": 1}\x00',
 }
-NOT_FINITE = {"NaN": '"a": NaN', "Infinity": '"a": Infinity', "-Infinity": '"a": [-Infinity]'}
+NOT_FINITE = {"NaN": '"a": NaN', "Infinity": '"a": Infinity', "-Infinity": '"a": [-Infinity]', "1e400": '"a": 1e400'}
 CASES = {name: ("{" + text + "}").encode("utf-8", "surrogatepass") for name, text in FAULTS.items()} | BYTES
 
 

@@ -16,6 +16,10 @@ __all__ = ["MASK", "Redactor", "is_secret_name"]
 #: What becomes of a value that JSON has no form for, under its name.
 Foreign = Callable[[object, str], object]
 
+#: Letters of the longest text, and of the largest answer, that are looked through: a million takes up to a second.
+LONGEST, MOST = 2**20, 2**22
+_ITEM = 4  # letters that an item of a list or object counts as
+
 _REMEMBERED = 256  # letters of a text and its name
 
 
@@ -50,12 +54,16 @@ class Redactor:
             printed: Whether values that JSON has no form for are printed; else they are left, and refused later.
 
         Raises:
-            Exception: It cannot be masked; a mask in its place would be an answer of its own.
+            Exception: It is too large, or cannot be masked; a mask in its place would be an answer of its own.
         """
+        if _is_too_large(body):
+            raise ValueError(f"the answer is too large to be masked: it has more than {MOST} letters")
         return self._mask(body, "", self._mask_printed if printed else _left)
 
     def mask_text(self, text: str) -> str:
-        """Return `text` with the secrets inside it masked, also those in JSON that it holds."""
+        """Return `text` with the secrets inside it masked, also those in JSON that it holds; a huge one is masked."""
+        if len(text) > LONGEST:
+            return MASK
         try:
             return self._mask_text(text)
         except Exception:  # noqa: BLE001 - as above
@@ -89,7 +97,7 @@ class Redactor:
         return self._remembered(text, key) if short else self._mask_named(text, key)
 
     def _mask_named(self, text: str, key: str) -> str:
-        return MASK if is_secret(key, text) else self._mask_text(text)
+        return MASK if len(text) > LONGEST or is_secret(key, text) else self._mask_text(text)
 
     def _mask_mapping(self, value: Mapping[Any, Any], key: str, foreign: Foreign) -> dict[Any, Any]:
         """Mask each value by its name; everything below a secret name is secret."""
@@ -133,6 +141,22 @@ class Redactor:
         for pattern in self._extra:
             text = pattern.sub(MASK, text)
         return text
+
+
+def _is_too_large(body: Any) -> bool:
+    left, found = MOST, [body]
+    while found:
+        item = found.pop()
+        if isinstance(item, str):
+            left -= len(item)
+        elif isinstance(item, (Mapping, list, tuple, set, frozenset)):
+            left -= _ITEM * len(item)
+            if left >= 0:
+                found += item
+                found += item.values() if isinstance(item, Mapping) else ()
+        if left < 0:
+            return True
+    return False
 
 
 def _left(value: object, _: str) -> object:

@@ -269,6 +269,19 @@ def test_s23_a_text_on_which_the_redactor_fails_is_masked_whole(service, monkeyp
     assert "hunter2" not in answer.text
 
 
+@pytest.mark.parametrize("body", [{"a": "x" * 2**21, "b": ["y" * 2**21] * 2}, {"a": [1] * 2_000_000}])
+def test_s23_an_answer_too_large_to_be_masked_is_a_failure(service, body):
+    service.manager.get_inference_info = lambda: body
+    answer = service.get("/inference_info")
+    assert (answer.status, answer.json()["error"]) == (500, "Failed to get inference info")
+    assert "too large to be masked" in answer.json()["message"]
+
+
+def test_s23_a_text_too_long_to_be_looked_through_is_masked_whole(service, monkeypatch):
+    service.manager.get_inference_info = lambda: {"a": "x" * 2**21, "b": "y"}
+    assert service.get("/inference_info").json() == {"a": "******", "b": "y"}
+
+
 def test_s24_the_repr_of_settings_holds_no_secret():
     shown = repr(Settings(audit_file="/var/log/password=hunter2", redact_patterns=("token=hunter2",)))
     assert "hunter2" not in shown

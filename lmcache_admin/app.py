@@ -167,9 +167,7 @@ def create_app(
         openapi=openapi,
         definitions=Configuration._config_definitions,
     )
-    _gate(service, requests).guard(app)
-    _register(app, service)
-    _prepare_scripts(service)
+    _register(app, service, requests)
     return app
 
 
@@ -208,12 +206,14 @@ def _gate(service: Service, requests: RequestCounts) -> Gate:
     return Gate(service.settings, authentication, service.login, audit, service.redactor, requests)
 
 
-def _register(app: AdminApplication, service: Service) -> None:
+def _register(app: AdminApplication, service: Service, requests: RequestCounts) -> None:
+    _gate(service, requests).guard(app)
     app.extensions["lmcache_admin"] = service
     service.background.add(PeriodicTask("probe", service.health.probe, INTERVAL))
     register_error_handlers(app)
     service.loader.register_all(app)
     service.routes = RouteTable(app)
+    _prepare_scripts(service)
 
 
 def _prepare_scripts(service: Service) -> None:

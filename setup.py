@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ REQUIRES = [
     "flask>=3.1.3",
     "werkzeug>=3.1.0",
     "waitress>=3.0.1",
+    "itsdangerous>=2.2.0",
     "PyYAML>=6.0.1",
     "marshmallow>=4.0.0",
     "webargs>=8.7.0",
@@ -94,6 +96,8 @@ class BuildWithShippedFolders(build_py):
             target = Path(self.build_lib, "lmcache_admin", path)
             self.mkpath(str(target.parent))
             self.copy_file(str(ROOT / path), str(target))
+        for built in Path(self.build_lib).rglob("*"):
+            built.chmod(0o755 if built.is_dir() else 0o644)  # whatever the checkout's modes: a build can be repeated
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         outputs: list[str] = super().get_outputs(include_bytecode)
@@ -102,6 +106,7 @@ class BuildWithShippedFolders(build_py):
         return outputs + [str(Path(self.build_lib, "lmcache_admin", path)) for path in shipped_files()]
 
 
+os.umask(0o022)
 setup(
     name="lmcache-admin",
     version=version(),

@@ -115,12 +115,12 @@ def floors() -> dict[str, str]:
     return dict(re.findall(r'"([A-Za-z_-]+)>=([0-9.]+)"', required))
 
 
-def test_the_oldest_versions_that_are_tested_are_the_floors_of_setup() -> None:
+def test_s62_the_oldest_versions_that_are_tested_are_the_floors_of_setup() -> None:
     pinned = dict(re.findall(r"^([A-Za-z_-]+)==([0-9.]+)$", (ROOT / "tests/oldest-constraints.txt").read_text(), re.M))
     assert {package: pinned.get(package) for package in floors()} == floors()
 
 
-def test_floors_keep_out_what_has_published_holes() -> None:
+def test_s62_floors_keep_out_what_has_published_holes() -> None:
     def parts(version: str) -> tuple[int, ...]:
         return tuple(int(part) for part in version.split("."))
 

@@ -26,6 +26,7 @@ REQUIRES = [
     "marshmallow>=4.0.0",
     "webargs>=8.7.0",
     "flask-smorest>=0.46.2",
+    "apispec>=6.8.2",
     "prometheus_client>=0.18.0",
     "numpy>=1.26.0",
     "cachetools>=5.3.0",

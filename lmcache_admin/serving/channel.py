@@ -284,7 +284,11 @@ class Channel(HTTPChannel):
         else:
             if self.current_outbuf_count >= self.adj.outbuf_high_watermark:
                 self._new_buffer()
-            self.outbufs[-1].append(data)
+            try:
+                self.outbufs[-1].append(data)
+            except OSError:  # no room for the file where it would wait: part of it is kept, and nobody knows which
+                self.will_close = True
+                raise
             self.current_outbuf_count += size
         self.total_outbufs_len += size
 

@@ -74,3 +74,31 @@ def test_s69_address_and_audit_are_free_when_the_parent_is_killed_and_a_child_li
     assert server.put("/freeze/disable").status == 200
     entries = server.server.service.audit.newest(2)
     assert [entry["route"] for entry in entries] == ["/freeze/disable", "/freeze/enable"]
+
+
+FORKING = """
+import os, sys, warnings
+from lmcache_admin import InternalAPIServer
+from lmcache_admin.engine import Configuration, Manager
+warnings.simplefilter("ignore")  # forking beside threads is what is tested
+keys = {"internal_api_server_enabled": True, "internal_api_server_socket_path_prefix": sys.argv[1]}
+manager = Manager(Configuration.from_mapping(keys, {}))
+manager.start()
+server = InternalAPIServer(manager)
+server.start()
+child = os.fork()
+if child == 0:
+    server.stop()
+    os._exit(0 if os.path.exists(server.socket_path) else 9)
+status = os.waitpid(child, 0)[1]
+server.stop()
+manager.stop()
+print(os.waitstatus_to_exitcode(status), os.path.exists(server.socket_path))
+"""
+
+
+def test_s69_child_of_a_fork_stops_without_taking_the_parents_socket(tmp_path):
+    command = [sys.executable, "-c", FORKING, str(tmp_path / "f")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "0 False\n"
+    assert done.stderr == ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lmcache_admin.limited_yaml import Unfit, compose_map
 from lmcache_admin.settings import Settings, SettingsError
 from lmcache_admin.settings_file import MAX_BYTES, load_settings_file
 
@@ -96,6 +98,21 @@ def test_s61_an_unfit_file_is_refused_with_path_and_reason(file: Path, content: 
     assert error.key == "settings file"
     assert str(file) in str(error)
     assert reason in str(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[" * 5_000, "more than 32 levels deep"),
+        ("".join(f"k{number}: {number}\n" for number in range(70_000)), "more than 10000 nodes"),
+        ("a: &x [1]\nb: *x\n", "line 2: aliases"),
+        ("a: 1\na: 2\n", "stands twice"),
+    ],
+    ids=["brackets", "keys", "alias", "twice"],
+)
+def test_s61_the_limits_hold_without_libyaml(content: str, reason: str) -> None:
+    with pytest.raises(Unfit, match=reason):
+        compose_map(content, yaml.SafeLoader)
 
 
 def test_s61_a_bomb_of_aliases_is_refused(file: Path) -> None:

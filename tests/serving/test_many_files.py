@@ -58,6 +58,19 @@ def test_s44_200_half_headers_disturb_nobody(serve, page, many_descriptors):
         assert site.get("/quick").body == b"/quick"
 
 
+def test_s44_requests_are_answered_while_1000_connections_arrive(serve, page, until, many_descriptors):
+    site = serve({"/quick": page(echo, quick=True), "/read": page(echo)})
+    with contextlib.ExitStack() as stack:
+        for number in range(1000):
+            sock = stack.enter_context(site.connect())
+            if number % 5 == 0:
+                sock.sendall(b"GET /quick HTTP/1.1\r\nHost")
+            if number % 50 == 0:
+                assert site.get("/quick").body == b"/quick"
+                assert site.get("/read").body == b"/read"
+        until(lambda: len(site.server._loop.map) >= 1000)  # nobody was closed to make room
+
+
 def test_s44_longest_idle_connection_makes_room_at_the_limit(serve, page, until_closed):
     site = serve({"/quick": page(echo, quick=True)}, connection_limit=5)
     with contextlib.ExitStack() as stack:

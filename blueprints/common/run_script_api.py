@@ -25,11 +25,12 @@ class ScriptUpload(Schema):
 )
 @blueprint.arguments(ScriptUpload, location="files")
 def run_uploaded_script(upload: dict[str, Any]) -> Work:
-    """Execute the script and return the text of what it named `result`. This is no sandbox.
+    """Execute the script and return the text of what it named `result`.
 
-    With `internal_api_server_run_script_mode: in_process` the script has the engine in its hands, can do whatever the
-    engine's process can, and cannot be ended. With `process` it runs in a process of its own that gets a copy of the
-    engine's state as `snapshot`, and is ended at the deadline of its lane or when its job is cancelled.
+    This is no sandbox: with `internal_api_server_run_script_mode: in_process` the script has the engine in its hands,
+    can do whatever the engine's process can, and cannot be ended. With `process` it runs in a process of its own that
+    gets a copy of the engine's state as `snapshot`, and is ended at the deadline of its lane or when its job is
+    cancelled.
     """
     service = current_service()
     source, allowed = run_script.read(upload["script"]), service.settings.script_allowed_imports

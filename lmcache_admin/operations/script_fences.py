@@ -41,7 +41,7 @@ class ScriptFences:
         except Failure as failure:
             problem = str(failure.body)
         else:
-            problem = problem or _missing(ended.fences)
+            problem = problem or lacking(ended.fences)
         if not problem:
             logger.info("Scripts run in processes of their own: %s", ended.fences)
         elif problem != self.problems.get("run_script"):
@@ -49,13 +49,14 @@ class ScriptFences:
         self.problems = {"run_script": problem} if problem else {}
 
 
-def _missing(fences: Mapping[str, Any]) -> str:
-    lacking = []
+def lacking(fences: Mapping[str, Any]) -> str:
+    """Say what a script is not kept from by these fences, and why; empty if it is kept from all."""
+    parts = []
     for what, names in KEPT_FROM.items():
         if not any(holds(fences, name) for name in names):
             reasons = ", ".join(f"{name}: {fences.get(name, 'not tried')}" for name in names)
-            lacking.append(f"{what} ({reasons})")
-    return f"they are not kept from {'; '.join(lacking)}" if lacking else ""
+            parts.append(f"{what} ({reasons})")
+    return f"they are not kept from {'; '.join(parts)}" if parts else ""
 
 
 def holds(fences: Mapping[str, Any], name: str) -> bool:

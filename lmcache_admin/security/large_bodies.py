@@ -40,6 +40,7 @@ class LargeBodies:
         """
         environ: dict[str, Any] = {f"HTTP_{name}": value for name, value in headers.items()}
         environ |= {"REMOTE_ADDR": _address(connection), "lmcache_admin.socket": connection}
+        self._authentication.proxies.read(environ)
         caller = self._authentication.caller(environ, ROLES[-1])
         if caller.role:
             return None

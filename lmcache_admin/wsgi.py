@@ -7,15 +7,18 @@ Another engine's WSGI file calls `create_app(manager)` itself, and `serve_in_eac
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from lmcache_admin.app import AdminApplication, create_app
 from lmcache_admin.engine import Configuration, Manager
 from lmcache_admin.scrape import SERVERS
+from lmcache_admin.security import ANSWER_HEADERS
 from lmcache_admin.settings_file import load_settings_file
 from lmcache_admin.shipped import shipped_folder
 
@@ -59,7 +62,25 @@ class StartedPerProcess:
         if now - self._mended > MEND_SECONDS:
             self._mended = now
             self._mend()
+        refusal = _refusal(environ)
+        if refusal is not None:
+            status, message = refusal
+            start_response(status, [("Content-Type", "application/json"), *ANSWER_HEADERS])
+            return [json.dumps({"error": status[4:], "message": message}).encode()]
         return self._app(environ, start_response)
+
+
+def _refusal(environ: WSGIEnvironment) -> tuple[str, str] | None:
+    """Status and reason for what our own server refuses and others let through (S50); None for other requests."""
+    method, host = environ["REQUEST_METHOD"], environ.get("HTTP_HOST")
+    if method in ("TRACE", "CONNECT"):
+        return "405 Method Not Allowed", f"{method} is not served"
+    if host is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+        return "400 Bad Request", "a request needs one Host header"
+    target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "/")
+    if not target.startswith(("/", "*")) and urlsplit(target).netloc.lower() != (host or "").lower():
+        return "400 Bad Request", "the address in the request line is not that of the Host header"
+    return None
 
 
 def serve_in_each_process(app: AdminApplication, manager: Manager | None = None) -> WSGIApplication:

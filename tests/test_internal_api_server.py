@@ -173,7 +173,7 @@ def test_stopped_server_does_not_start_again_and_says_so(make, caplog):
         ({"extra_config": {"internal_api_server_lane_threads": {"light": 0}}}, "internal_api_server_lane_threads"),
     ],
 )
-def test_bad_setting_is_one_line_with_its_key_and_the_engine_goes_on(make, caplog, keys, part):
+def test_s1_bad_setting_is_one_line_with_its_key_and_the_engine_goes_on(make, caplog, keys, part):
     server = make(**keys)
     server.start()
     server.attach_controller(object())

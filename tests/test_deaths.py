@@ -54,7 +54,7 @@ def test_s68_probe_whose_thread_dies_is_begun_again(serve, eventually, monkeypat
     monkeypatch.setattr("lmcache_admin.app.INTERVAL", 0.05)  # a thread that sleeps dies when it wakes
     running = serve()
     deaths = running.server.service.deaths
-    kill_until_dead(named("lmcache-admin-probe"), eventually, monkeypatch)
+    kill_between_runs(named("lmcache-admin-probe"), eventually, monkeypatch)
     eventually(lambda: deaths.counts()["probe"] == 1)
     task = running.server.service.background.tasks[0]
     before = task.outcome
@@ -62,9 +62,11 @@ def test_s68_probe_whose_thread_dies_is_begun_again(serve, eventually, monkeypat
     assert running.get("/readyz").json()["status"] == "degraded"
 
 
-def kill_until_dead(thread, eventually, monkeypatch):
+def kill_between_runs(thread, eventually, monkeypatch):
     # what its work raises a task survives: it has to come between two runs
-    monkeypatch.setattr(PeriodicTask, "_run_once", lambda task: None)
+    passed = threading.Event()
+    monkeypatch.setattr(PeriodicTask, "_run_once", lambda task: passed.set())
+    assert passed.wait(20)
     kill(thread)
     eventually(lambda: not thread.is_alive())
     monkeypatch.undo()

@@ -40,7 +40,7 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 
-limits = {"header_seconds": 3.0, "body_seconds": 3.0, "idle_seconds": 30.0, "deadlines": {"read": 2.0, "change": 60.0}}
+limits = {"header_seconds": 20.0, "body_seconds": 3.0, "idle_seconds": 30.0, "deadlines": {"read": 2.0, "change": 60.0}}
 lanes = {"/hang": "read", "/slow": "change"}
 server = HTTPServer(application, lambda method, path: Route(path, "answer", lanes.get(path, "light"), path == "/"),
                     ServerOptions(socket_path=sys.argv[1], **limits))

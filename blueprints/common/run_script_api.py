@@ -22,6 +22,7 @@ class ScriptUpload(Schema):
     switch="run_script_api_enabled",
     switched_off=run_script.SWITCHED_OFF,
     recorded_file="script",
+    destructive=True,
 )
 @blueprint.arguments(ScriptUpload, location="files")
 def run_uploaded_script(upload: dict[str, Any]) -> Work:

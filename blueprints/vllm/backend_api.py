@@ -23,13 +23,15 @@ def create_backends() -> dict[str, Any]:
     return backend.create(current_runtime(), _storage(), note_change)
 
 
-@blueprint.delete("/backends/<name>", operation="close backend", role="operator", lane="change")
+@blueprint.delete("/backends/<name>", operation="close backend", role="operator", lane="change", destructive=True)
 def close_backend(name: str) -> dict[str, Any]:
     """Close a backend and take it out; not the one that allocates the memory."""
     return backend.close(current_runtime(), _storage(), name, note_change)
 
 
-@blueprint.post("/backends/<name>/recreate", operation="recreate backend", role="operator", lane="job")
+@blueprint.post(
+    "/backends/<name>/recreate", operation="recreate backend", role="operator", lane="job", destructive=True
+)
 def recreate_backend(name: str) -> Work:
     """Close a backend and create it again from the configuration, at its place in the order."""
     return Work(partial(backend.recreate, current_runtime(), _storage(), name))

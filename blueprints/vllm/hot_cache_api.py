@@ -15,7 +15,7 @@ def enable_hot_cache() -> dict[str, Any]:
     return _set(True, "Hot cache enabled successfully")
 
 
-@blueprint.put("/hot_cache/disable", operation="disable hot cache", role="operator", lane="change")
+@blueprint.put("/hot_cache/disable", operation="disable hot cache", role="operator", lane="change", destructive=True)
 def disable_hot_cache() -> dict[str, Any]:
     """Drop the chunks in memory, and keep none."""
     return _set(False, "Hot cache disabled successfully")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from lmcache_admin.declaration import ROLES
+from lmcache_admin.metrics_listener import OPEN
 from lmcache_admin.security.callers import Caller, Peer, local_caller, over_unix_socket, socket_peer
 from lmcache_admin.security.forwarded import Proxies, client_address
 from lmcache_admin.security.login import Login
@@ -56,6 +57,8 @@ class Authentication:
             environ: The request's WSGI environment, after `Proxies.read`.
             role: The least role that the route asks for: who needs none is not looked up in the kernel.
         """
+        if OPEN in environ:  # whoever reaches the second listener is nobody, whatever the mode: it is for the network
+            return _nobody(client_address(environ))
         if self.mode == "off":
             return Caller("anybody", ROLES[-1], client_address(environ), None)
         named = self._passed_on(environ) if self.mode == "proxy" else None

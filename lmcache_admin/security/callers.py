@@ -16,6 +16,8 @@ from lmcache_admin.declaration import ROLES
 from lmcache_admin.security.sock_diag import tcp_owner
 
 _PEERCRED = struct.Struct("3i")
+#: Where there is no such table, as on macOS, the kernel tells nobody's user.
+_TABLE = Path("/proc/net/tcp")
 
 
 class Peer(NamedTuple):
@@ -65,7 +67,7 @@ def local_caller(environ: Mapping[str, Any], any_user: bool) -> Caller:
     unix = over_unix_socket(environ)
     peer = socket_peer(environ) if unix else None
     uid = peer.uid if peer else (None if unix else tcp_uid(environ))
-    ours = uid in (os.getuid(), 0) if uid is not None else not Path("/proc/net/tcp").exists()
+    ours = uid in (os.getuid(), 0) if uid is not None else not _TABLE.exists()
     role = ("admin" if unix else "operator") if ours else ("operator" if any_user else "viewer")
     return Caller(f"uid {uid}" if uid is not None else "local client", role, _address(environ) or "unix", uid)
 

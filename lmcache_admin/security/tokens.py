@@ -15,6 +15,7 @@ PREFIX = "lmca_"
 #: Longest credential that is looked at; ours have 48 letters.
 LONGEST = 256
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+NAMES = "the name may have letters, digits and ._@-, 64 at most"
 _DIGEST = re.compile(r"sha256\$[0-9a-f]{64}")
 
 
@@ -49,7 +50,9 @@ def new_token(name: str, role: str, expires: datetime | None = None) -> tuple[st
     """
     secret = PREFIX + secrets.token_urlsafe(32)
     token = Token(name, role, _digest(secret), expires)
-    return secret, parse_tokens(token.line)[0]
+    if not _NAME.fullmatch(name):
+        raise ValueError(NAMES)
+    return secret, _parse(token.line, 1)
 
 
 def parse_tokens(text: str) -> tuple[Token, ...]:
@@ -91,7 +94,7 @@ def _parse(line: str, number: int) -> Token:
         raise ValueError(f"line {number}: {len(cells)} fields, wanted name:role:sha256$<hex>:<expiry or ->")
     name, role, digest, expiry = cells
     if not _NAME.fullmatch(name):
-        raise ValueError(f"line {number}: the name may have letters, digits and ._@-, 64 at most")
+        raise ValueError(f"line {number}: {NAMES}")
     if role not in ROLES:
         raise ValueError(f"line {number}: the role is not one of {', '.join(ROLES)}")
     if not _DIGEST.fullmatch(digest):

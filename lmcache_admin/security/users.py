@@ -7,12 +7,14 @@ import hashlib
 import hmac
 import os
 import re
+import secrets
 import threading
 from dataclasses import dataclass, replace
 
 from lmcache_admin.declaration import ROLES
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+NAMES = "the name may have letters, digits and ._@-, 64 at most"
 #: Cost of a hash: 16 MiB and some 50 ms.
 _N, _R, _P = 2**14, 8, 1
 #: Longest password that is hashed, letters.
@@ -54,7 +56,10 @@ def new_user(name: str, role: str, password: str) -> User:
     Raises:
         ValueError: A name, role or password that cannot be.
     """
-    return parse_users(User(name, role, _hashed(password)).line)[0]
+    user = User(name, role, _hashed(password), secrets.randbelow(10**12))  # none that a former user of that name had
+    if not _NAME.fullmatch(name):
+        raise ValueError(NAMES)
+    return _parse(user.line, 1)
 
 
 def parse_users(text: str) -> tuple[User, ...]:
@@ -116,7 +121,7 @@ def _parse(line: str, number: int) -> User:
         raise ValueError(f"line {number}: {len(cells)} fields, wanted name:role:scrypt$...:generation")
     name, role, secret, generation = cells
     if not _NAME.fullmatch(name):
-        raise ValueError(f"line {number}: the name may have letters, digits and ._@-, 64 at most")
+        raise ValueError(f"line {number}: {NAMES}")
     if role not in ROLES:
         raise ValueError(f"line {number}: the role is not one of {', '.join(ROLES)}")
     try:

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from lmcache_admin.security import audit_file
 from lmcache_admin.security.audit_chain import BrokenChain
 from lmcache_admin.security.audit_file import AuditFile
 from lmcache_admin.security.audit_verify import verify_files
@@ -232,6 +233,24 @@ def test_s29_change_goes_on_where_the_audit_is_not_required(serve, path):
     file._file = os.open("/dev/full", os.O_RDWR)
     file._inode, file._end = path.stat().st_ino, path.stat().st_size
     assert running.put("/freeze/enable").status == 200
+
+
+DESTRUCTIVE = ["DELETE /cache/clear", "PUT /hot_cache/disable", "POST /backends/LocalCPUBackend/recreate"]
+
+
+@pytest.mark.parametrize("asked", [*DESTRUCTIVE, "PUT /freeze/enable"])
+def test_s30_intent_of_what_cannot_be_had_back_is_on_the_medium_before_it_begins(serve, path, monkeypatch, asked):
+    running, done = audited(serve, path), []
+    engine, storage = running.manager.lmcache_engine, running.manager.lmcache_engine.storage_manager
+    real = os.fsync
+    monkeypatch.setattr(audit_file.os, "fsync", lambda descriptor: (done.append("synced"), real(descriptor)))
+    calls = [(engine, "clear"), (engine, "set_hot_cache"), (engine, "freeze"), (storage, "recreate_backend")]
+    for owner, name in calls:
+        method = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, method=method, **o: (done.append("begun"), method(*a, **o))[1])
+    method, _, route = asked.partition(" ")
+    assert running.request(method, route).status == 200
+    assert done[:2] == (["synced", "begun"] if asked in DESTRUCTIVE else ["begun"])
 
 
 def test_file_that_cannot_be_used_stops_the_start(serve, tmp_path):

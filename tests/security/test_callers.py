@@ -181,3 +181,16 @@ def test_own_user_over_ipv6_loopback_is_operator(serve):
         answer.read()
         assert answer.status == status
     connection.close()
+
+
+@pytest.mark.parametrize(("over_tcp", "role"), [(True, "operator"), (False, "admin")])
+def test_s12_where_the_kernel_does_not_tell_file_modes_and_loopback_decide(serve, monkeypatch, over_tcp, role):
+    # another system, which this one cannot be: the one place where a part of the machine is played
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    monkeypatch.setattr(callers, "_TABLE", Path("/no/such/table"))
+    monkeypatch.setattr(callers, "tcp_uid", lambda environ: None)
+    running = serve(tcp=over_tcp)
+    assert running.put("/freeze/enable").status == 200
+    assert running.get("/audit").status == (200 if role == "admin" else 403)
+    entry = running.server.service.audit.newest(5)[-1]
+    assert (entry["actor"], entry["role"], entry["uid"], entry["pid"]) == ("local client", role, None, None)

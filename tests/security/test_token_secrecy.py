@@ -212,3 +212,14 @@ def test_s5_file_that_loses_its_privacy_keeps_what_it_said(guarded, made, monkey
     assert (check["status"], check["message"]) == ("failed", "its mode is 0644; wanted: 0600")
     made[0].chmod(0o600)
     assert guarded.request("GET", "/readyz", headers=bearer(made[1]["viewer"])).json()["status"] == "ok"
+
+
+FORGED = f"evil:admin:sha256${'0' * 64}:-\nb"
+
+
+@pytest.mark.parametrize("name", ["a:b", "", "a\nb", FORGED, "\u00e9", ".a", "a" * 65, "#a"])
+def test_s2_name_that_would_make_another_line_is_refused(name):
+    with pytest.raises(ValueError, match="the name may have"):
+        new_token(name, "viewer")
+    with pytest.raises(ValueError, match="the name may have"):
+        users.new_user(name, "viewer", PASSWORD)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from lmcache_admin.serving.options import connections_allowed
+
 
 def echo(environ: Any) -> bytes:
     return environ["PATH_INFO"].encode()
@@ -82,6 +84,16 @@ def test_s44_longest_idle_connection_makes_room_at_the_limit(serve, page, until_
         assert until_closed(idle[0]) == b""
         idle[4].sendall(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
         assert idle[4].recv(4096).endswith(b"/quick")
+
+
+@pytest.mark.parametrize(("files", "allowed"), [(100, 16), (300, 44), (1000, 744), (6000, 2000)])
+def test_s44_descriptors_of_the_host_bound_the_connections(many_descriptors, files, allowed):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    try:
+        assert connections_allowed(2000) == allowed
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_s44_busy_connections_are_not_closed_for_new_ones(serve, page, release, until):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from lmcache_admin.security import private_files
+from lmcache_admin.security import private_files, sessions
 from lmcache_admin.security.attempts import Attempts
 from lmcache_admin.security.tokens import new_token
 from lmcache_admin.security.users import new_user, parse_users
@@ -200,3 +200,18 @@ def test_s9_cookie_of_another_key_or_of_an_older_signature_is_nobody(start):
     told, _, signature = text.rpartition(".")
     for forged in (f"{told}.{signature[::-1]}", told, f".{text}", text * 2, f"{told}A.{signature}"):
         assert running.request("GET", "/version", headers={**PAGE, "Cookie": f"{name}={forged}"}).status == 401
+
+
+def test_s9_cookie_is_written_anew_before_it_lies_idle_and_never_beyond_its_longest_life(start, monkeypatch):
+    running = start()
+    session = session_of(log_in(running))
+    made = running.server.service.login.sessions
+    monkeypatch.setattr(sessions, "RENEWED", -1.0)
+    renewed = running.request("GET", "/version", headers=session)
+    cookies = (session["Cookie"], renewed.headers["Set-Cookie"])
+    first, second = (made.read(cookie.partition("=")[2].partition(";")[0]) for cookie in cookies)
+    assert (second.id, second.began) == (first.id, first.began)
+    assert running.request("GET", "/version", headers={**PAGE, "Cookie": "x=y"}).headers["Set-Cookie"] is None
+    monkeypatch.setattr(sessions, "ABSOLUTE", -1.0)
+    cookie = renewed.headers["Set-Cookie"].partition(";")[0]
+    assert running.request("GET", "/version", headers={**PAGE, "Cookie": cookie}).status == 401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,10 +21,12 @@ REQUIRES = [
     "flask>=3.1.3",
     "werkzeug>=3.1.0",
     "waitress>=3.0.1",
+    "itsdangerous>=2.2.0",
     "PyYAML>=6.0.1",
     "marshmallow>=4.0.0",
     "webargs>=8.7.0",
     "flask-smorest>=0.46.2",
+    "apispec>=6.8.2",
     "prometheus_client>=0.18.0",
     "numpy>=1.26.0",
     "cachetools>=5.3.0",
@@ -97,6 +100,8 @@ class BuildWithShippedFolders(build_py):
             target = Path(self.build_lib, "lmcache_admin", path)
             self.mkpath(str(target.parent))
             self.copy_file(str(ROOT / path), str(target))
+        for built in Path(self.build_lib).rglob("*"):
+            built.chmod(0o755 if built.is_dir() else 0o644)  # whatever the checkout's modes: a build can be repeated
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         outputs: list[str] = super().get_outputs(include_bytecode)
@@ -105,6 +110,7 @@ class BuildWithShippedFolders(build_py):
         return outputs + [str(Path(self.build_lib, "lmcache_admin", path)) for path in shipped_files()]
 
 
+os.umask(0o022)
 setup(
     name="lmcache-admin",
     version=version(),

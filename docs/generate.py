@@ -12,7 +12,14 @@ from pathlib import Path
 
 from lmcache_admin.settings_reference import settings_tables
 
-PARTS: Mapping[str, Callable[[], str]] = {"settings": settings_tables}
+sys.path.insert(0, str(Path(__file__).parent))
+from security_tables import requirements_table, roles_table
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "settings": settings_tables,
+    "roles": roles_table,
+    "requirements": requirements_table,
+}
 PART = re.compile(r"(?P<begin><!-- begin (?P<name>[a-z-]+) -->\n)(.*?)(?P<end><!-- end (?P=name) -->)", re.DOTALL)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +13,7 @@ from flask import Flask, Request
 from werkzeug.routing import MapAdapter, Rule
 
 from lmcache_admin.background import Background, PeriodicTask
+from lmcache_admin.deaths import Deaths
 from lmcache_admin.engine import Configuration, StorageManager
 from lmcache_admin.error_handlers import register_error_handlers
 from lmcache_admin.host.plain import PlainRuntime
@@ -19,18 +22,31 @@ from lmcache_admin.loader import BlueprintLoader
 from lmcache_admin.metrics import RequestCounts, ServiceMetrics
 from lmcache_admin.openapi import OpenApi
 from lmcache_admin.operations.health import INTERVAL, Health
+from lmcache_admin.operations.script_fences import CHECK_INTERVAL, ScriptFences
 from lmcache_admin.routes import FixedRoutes, RouteTable
 from lmcache_admin.scrape import Scrape
-from lmcache_admin.security import Audit, Gate, Redactor, secured
+from lmcache_admin.security import (
+    Audit,
+    AuditFile,
+    Authentication,
+    Gate,
+    Login,
+    Redactor,
+    check_patterns,
+    guard_own_loggers,
+    secured,
+)
 from lmcache_admin.service import Service
 from lmcache_admin.serving.lanes import lane_limits
-from lmcache_admin.settings import Settings
+from lmcache_admin.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from flask.typing import ResponseReturnValue
 
     from lmcache_admin.host.protocols import Manager, Runtime
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -126,11 +142,10 @@ def create_app(
     """
     settings = settings or Settings.from_host(getattr(manager, "config", None))
     runtime = _runtime()
-    audit, redactor = Audit(), Redactor()
+    redactor, audit = _redactor(settings), _audit(settings)
     health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
-    requests = RequestCounts()
-    jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"])
-    app = AdminApplication(manager)
+    app, requests, deaths, login = AdminApplication(manager), RequestCounts(), Deaths(), Login(settings)
+    jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"], deaths)
     openapi = OpenApi(app)
     service = Service(
         settings=settings,
@@ -141,25 +156,76 @@ def create_app(
         audit=audit,
         redactor=redactor,
         health=health,
-        background=Background(),
+        background=Background(deaths),
         jobs=jobs,
+        login=login,
+        authentication=Authentication(settings, login),
+        deaths=deaths,
         loader=BlueprintLoader(settings.blueprint_paths, kind, openapi.check),
-        scrape=Scrape(),
-        metrics=ServiceMetrics(name, requests, health.report, lambda: _embedded_figures(manager), jobs.counts),
+        scrape=Scrape(redactor.mask),
+        metrics=ServiceMetrics(name, requests, health.report, partial(_embedded_figures, manager), jobs, deaths, audit),
         openapi=openapi,
         definitions=Configuration._config_definitions,
     )
-    service.background.add(PeriodicTask("probe", health.probe, INTERVAL))
-    Gate(settings, audit, redactor, requests).guard(app)
-    _register(app, service)
+    _register(app, service, requests)
     return app
 
 
-def _register(app: AdminApplication, service: Service) -> None:
+def _redactor(settings: Settings) -> Redactor:
+    """What masks secrets, in log lines too.
+
+    Raises:
+        SettingsError: A pattern takes too long.
+    """
+    check_patterns(settings.redact_patterns)
+    redactor = Redactor(settings.redact_patterns)
+    guard_own_loggers(redactor)
+    return redactor
+
+
+def _audit(settings: Settings) -> Audit:
+    """The audit, in its file if a setting names one.
+
+    Raises:
+        SettingsError: The file cannot be used.
+    """
+    path = settings.audit_file
+    if path is None:
+        return Audit()
+    try:
+        file = AuditFile(path, settings.audit_max_bytes, settings.audit_keep)
+    except OSError as error:
+        reason, key = error.strerror or str(error), "internal_api_server_audit_file"
+        raise SettingsError(key, path, "a file that can be written", reason=reason) from None
+    return Audit(file, settings.audit_required)
+
+
+def _gate(service: Service, requests: RequestCounts) -> Gate:
+    authentication, audit = service.authentication, service.audit
+    service.health.troubles += [lambda: authentication.problems, lambda: audit.problems, service.deaths.troubles]
+    return Gate(service.settings, authentication, service.login, audit, service.redactor, requests)
+
+
+def _register(app: AdminApplication, service: Service, requests: RequestCounts) -> None:
+    _gate(service, requests).guard(app)
     app.extensions["lmcache_admin"] = service
+    service.background.add(PeriodicTask("probe", service.health.probe, INTERVAL))
     register_error_handlers(app)
     service.loader.register_all(app)
     service.routes = RouteTable(app)
+    _prepare_scripts(service)
+
+
+def _prepare_scripts(service: Service) -> None:
+    """Say that scripts can do anything; or try, in the background, what keeps them from that."""
+    if not service.settings.run_script_api_enabled:
+        return
+    if service.settings.run_script_mode == "in_process":
+        logger.warning("POST /run_script is on: what an admin sends runs in this process, and there is no sandbox")
+        return
+    fences = ScriptFences()
+    service.health.troubles.append(lambda: fences.problems)
+    service.background.add(PeriodicTask("script-fences", fences.check, CHECK_INTERVAL))
 
 
 def engine_state(manager: Manager | None) -> str:

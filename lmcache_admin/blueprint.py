@@ -15,9 +15,9 @@ from lmcache_admin import fields
 from lmcache_admin.declaration import KINDS, LANES, ROLES, Declaration
 from lmcache_admin.host.current import current_service
 from lmcache_admin.jobs import Work
-from lmcache_admin.long_work import carry_out
+from lmcache_admin.long_work import answer_with, carry_out
 from lmcache_admin.parsing import ContractParser
-from lmcache_admin.rendering import STYLES, render
+from lmcache_admin.rendering import STYLES
 from lmcache_admin.settings import settings_keys
 
 __all__ = ["AdminBlueprint", "Schema", "Work", "fields", "validate"]
@@ -136,6 +136,7 @@ def _checked(declaration: Declaration, route: str) -> Declaration:
         (declaration.style, tuple(STYLES), "style"),
         (declaration.failure, ("error", "detail"), "failure"),
         (declaration.switch or "", ("", *SWITCHES), "switch"),
+        (declaration.public, ("", "always", *SWITCHES), "public"),
     ):
         if value not in allowed:
             raise TypeError(f"{route}: {what}={value!r} is not one of {', '.join(allowed)}")
@@ -148,10 +149,7 @@ def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, 
         result = view(*args, **kwargs)
         if isinstance(result, Work):
             return carry_out(result, declaration)
-        body, status = result if isinstance(result, tuple) else (result, 200)
-        if declaration.redacted:
-            body = current_service().redactor.mask(body)
-        return render(body, declaration.style, status)
+        return answer_with(result, declaration, current_service().redactor)
 
     answer.declaration = declaration  # type: ignore[attr-defined]
     answer._apidoc = _documented(view, declaration)  # type: ignore[attr-defined]

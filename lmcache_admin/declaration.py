@@ -21,7 +21,10 @@ class Declaration:
         role: The least role that may call it.
         lane: One of `LANES`.
         style: How a result is rendered, see `rendering`.
+        public: Whether it answers without credentials where others are asked for: `always`, or the name of the
+            setting that says so; empty: never. One that changes something says itself when the change begins.
         quick: Whether it is short enough to be answered without a thread of its own.
+        destructive: Whether what it drops cannot be had back: the audit has it on the medium before it begins.
         changes_if: Query parameters whose presence makes a read a change (and asks for the role operator).
         switch: Name of the setting that has to be true for this to exist; otherwise `switched_off` is answered.
         switched_off: Text of the 404 while `switch` is false.
@@ -29,14 +32,17 @@ class Declaration:
         failure: Form of an unexpected failure: `error` or `detail`.
         exception_type: Whether an unexpected failure names its exception's type.
         body: What the body is, for OpenAPI, where no schema says it: a JSON object of any keys.
-        redacted: Whether secrets in the result are masked.
+        recorded_file: Name of an uploaded file whose content is in the audit.
+        redacted: Whether secrets in the result are masked; only for one that holds none, or is masked already, not.
     """
 
     operation: str
     role: str
     lane: str
     style: str = "compact"
+    public: str = ""
     quick: bool = False
+    destructive: bool = False
     changes_if: tuple[str, ...] = ()
     switch: str | None = None
     switched_off: str = ""
@@ -44,7 +50,8 @@ class Declaration:
     failure: str = "error"
     exception_type: bool = False
     body: str = ""
-    redacted: bool = False
+    recorded_file: str = ""
+    redacted: bool = True
 
     @property
     def error_style(self) -> str:

@@ -92,7 +92,8 @@ def _without_trailing_slash() -> Response | None:
     response = Response(status=307)
     response.autocorrect_location_header = False
     query = request.query_string.decode("latin-1")
-    response.headers["Location"] = str(_masked(bare + (f"?{query}" if query else "")))
+    prefix = request.environ.get("SCRIPT_NAME", "").rstrip("/")
+    response.headers["Location"] = str(_masked(prefix + bare + (f"?{query}" if query else "")))
     del response.headers["Content-Type"]
     return response
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 from lmcache_admin.declaration import Declaration
@@ -44,6 +44,13 @@ class Forbidden(Failure):
 
     def __init__(self, message: str) -> None:
         super().__init__(403, {"error": "Forbidden", "message": message})
+
+
+class Unauthorized(Failure):
+    """401: this mode asks for credentials, and none that are good came with the request."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(401, {"error": "Unauthorized", "message": message}, {"WWW-Authenticate": "Bearer"})
 
 
 class Detail(Failure):
@@ -131,6 +138,15 @@ def expect(kind: type[T], answer: object, call: str, what: str) -> T:
     if not isinstance(answer, kind):
         raise BadAnswer(call, answer, what)
     return answer
+
+
+def told(kind: type[T], ask: Callable[[], object]) -> T | None:
+    """Return what a host says of the state before a change, or None: one that cannot say so is changed all the same."""
+    try:
+        answer = ask()
+    except Exception:  # noqa: BLE001 - only the audit wants to know; the change itself says what is wrong with a host
+        return None
+    return answer if isinstance(answer, kind) else None
 
 
 def expect_count(answer: object, call: str, what: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from lmcache_admin.app import AdminApplication, create_app
 from lmcache_admin.metrics_listener import metrics_listener
 from lmcache_admin.scrape import SERVERS
-from lmcache_admin.security import ANSWER_HEADERS
+from lmcache_admin.security import ANSWER_HEADERS, LargeBodies
 from lmcache_admin.service import Service
 from lmcache_admin.serving.address import Address, AddressError, address, port_offset
 from lmcache_admin.serving.server import HTTPServer, ServerOptions, StartError
@@ -99,12 +99,12 @@ class InternalAPIServer:
                 return
             self._serving, self._stopped = False, True
             logger.info("Stopping LMCache internal API server")
-            self.service.background.stop(timeout=2.0)
-            self.service.jobs.stop(seconds=2.0)
+            self.service.stop()
             if self._metrics is not None:
                 self._metrics.stop()
             self.server.stop()
             SERVERS.remove(self.service.metrics)
+            self.service.audit.close()
 
     def _start_metrics(self) -> None:
         if self._metrics is None:
@@ -137,8 +137,8 @@ class InternalAPIServer:
         routes = self.service.routes
         if routes is None:
             raise RuntimeError("the application has no routes")
-        self._metrics = metrics_listener(self.app, routes, settings, offset, ANSWER_HEADERS)
-        self.server = HTTPServer(self.app, routes.classify, _options(settings, place))
+        self._metrics = metrics_listener(self.app, routes, settings, offset, ANSWER_HEADERS, self.service.deaths)
+        self.server = HTTPServer(self.app, routes.classify, _options(self.service, place))
         self.service.metrics.lanes = self.server.lanes.counters
         logging.getLogger("lmcache_admin.access").setLevel(settings.log_level_number)
         self.enable = True
@@ -156,6 +156,8 @@ class InternalAPIServer:
     def _fail(self, why: str) -> None:
         self.error = why
         self.enable = False
+        if self.app is not None:
+            self.service.audit.close()
         logger.error("No internal API server: %s", why)
 
 
@@ -166,7 +168,9 @@ def _offset(manager: Any) -> int:
     return port_offset(has_engine=bool(engine), role=getattr(metadata, "role", None), worker_id=worker_id)
 
 
-def _options(settings: Settings, place: Address) -> ServerOptions:
+def _options(service: Service, place: Address) -> ServerOptions:
+    settings, authentication = service.settings, service.authentication
+    large = LargeBodies(authentication, service.audit, service.redactor)
     return ServerOptions(
         host=settings.host,
         port=place.port,
@@ -177,4 +181,7 @@ def _options(settings: Settings, place: Address) -> ServerOptions:
         deadlines=settings.deadlines,
         access_log=settings.access_log,
         headers=ANSWER_HEADERS,
+        check_body=large.check if authentication.asks else None,
+        look_after=service.mend,
+        deaths=service.deaths,
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from lmcache_admin.deaths import Deaths
 from lmcache_admin.errors import Failure
 from lmcache_admin.jobs import CANCELLED, DONE, ENDED, FAILED, Job, Outcome
 from lmcache_admin.serving.lanes import REPLACED_LIMIT, LaneLimits
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 KEPT_SECONDS = 3600.0
 #: How many ended jobs are kept, and how many bytes their results may have in all.
 KEPT_JOBS, KEPT_BYTES = 1000, 64 * 1024 * 1024
+#: How deaths of their threads are counted.
+_KIND = "work"
 
 
 class Busy(Failure):
@@ -33,6 +36,7 @@ class _Entry:
     job: Job
     act: Callable[[Job], Outcome]
     on_end: Callable[[Job], None] | None = None
+    thread: threading.Thread | None = None
 
 
 class Jobs:
@@ -43,10 +47,13 @@ class Jobs:
 
     Args:
         limits: The lane `job`: threads, queue, deadline.
+        deaths: Where a thread that has died during its job is noted.
     """
 
-    def __init__(self, limits: LaneLimits) -> None:
+    def __init__(self, limits: LaneLimits, deaths: Deaths | None = None) -> None:
         self._limits = limits
+        self._deaths = deaths or Deaths()
+        self._deaths.expect(_KIND)
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}  # in the order of their coming
         self._queue: list[_Entry] = []
@@ -123,6 +130,18 @@ class Jobs:
             if not job.wait(end - time.monotonic()):
                 logger.warning("The job %s (%s) did not end within %.1f s", job.id, job.operation, seconds)
 
+    def mend(self) -> None:
+        """End the jobs whose thread has died: they have failed, and hold no place any more."""
+        with self._lock:
+            entries = list(self._running.values())
+        for entry in entries:
+            if entry.thread is not None and not entry.thread.is_alive() and entry.job.id in self._running:
+                job = entry.job
+                logger.error("The job %s (%s) was lost: its thread has died", job.id, job.operation)
+                self._deaths.note(_KIND)
+                self._deaths.replaced(_KIND)  # the next job has a thread of its own
+                self._end(entry, None)
+
     # -- threads and places
 
     def _refusal(self, job: Job) -> str | None:
@@ -162,7 +181,9 @@ class Jobs:
         for entry in entries:
             name = f"lmcache-admin-work-{entry.job.id}"
             try:
-                threading.Thread(target=self._run, args=(entry,), name=name, daemon=True).start()
+                thread = threading.Thread(target=self._run, args=(entry,), name=name, daemon=True)
+                thread.start()
+                entry.thread = thread
             except RuntimeError as error:  # the machine has no thread left: this one does it, if it is not stopping
                 logger.error("A job runs in the thread that asked for it: %s", error)  # noqa: TRY400 - one line
                 self._run(entry)
@@ -174,7 +195,12 @@ class Jobs:
             outcome = entry.act(job)
         except BaseException:  # a fault of ours: the next job must have its turn
             logger.exception("The job %s (%s) was lost", job.id, job.operation)
-        job.finish(_state(job, outcome), outcome)
+        self._end(entry, outcome)
+
+    def _end(self, entry: _Entry, outcome: Outcome | None) -> None:
+        job = entry.job
+        if job.state not in ENDED:
+            job.finish(_state(job, outcome), outcome)
         with self._lock:
             self._running.pop(job.id, None)
             on_end, entry.on_end = entry.on_end, None

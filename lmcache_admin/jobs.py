@@ -21,6 +21,8 @@ QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed"
 ENDED = (DONE, FAILED, CANCELLED)
 STATES = (QUEUED, RUNNING, *ENDED)
 
+Note = Callable[[Any, Any], None]
+
 
 class Cancelled(Failure):
     """409: somebody cancelled the job; what it had done until then stays done."""
@@ -68,11 +70,16 @@ class Job:
         operation: What it does, as its route declares it.
         route: Method and pattern of the route that asked for it.
         actor: Who asked.
+        note: Takes what was so before the work and what is so after it, for the audit.
+        role: The least role that may ask for it.
     """
 
-    def __init__(self, operation: str, route: str, actor: str) -> None:
+    def __init__(
+        self, operation: str, route: str, actor: str, note: Note | None = None, role: str = "viewer"
+    ) -> None:
         self.id = secrets.token_hex(8)
-        self.operation, self.route, self.actor = operation, route, actor
+        self.operation, self.route, self.actor, self.role = operation, route, actor, role
+        self._note = note
         self.state = QUEUED
         self.outcome: Outcome | None = None
         self.cancel_asked = False
@@ -127,6 +134,11 @@ class Job:
             self._error_count += 1
             if len(self._errors) < ERRORS_KEPT:
                 self._errors.append({"item": item, "error": reason})
+
+    def note_change(self, before: Any, after: Any) -> None:
+        """Tell the audit what was so before the work and what is so after it."""
+        if self._note is not None:
+            self._note(before, after)
 
     # -- for whoever runs it
 

@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
+from lmcache_admin.content import Content
 from lmcache_admin.declaration import Declaration
 from lmcache_admin.error_handlers import answer_to
-from lmcache_admin.errors import Failure
+from lmcache_admin.errors import Failure, Forbidden
 from lmcache_admin.host.current import current_arrival, current_service
 from lmcache_admin.jobs import Job, Outcome, Work
-from lmcache_admin.rendering import render
+from lmcache_admin.rendering import PRINTING, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lmcache_admin.security.redaction import Redactor
     from lmcache_admin.service import Service
 
 #: Where the gate leaves what concludes the audit's entry: a job that goes on concludes it at its end.
 CONCLUDE = "lmcache_admin.audit_conclude"
+#: Where the gate leaves what tells whether the caller may still do this: a job may begin long after it was asked for.
+RECHECK = "lmcache_admin.recheck"
 #: A request gives its job up this much earlier than the lane would give up the request, as a share of the deadline.
 _MARGIN, _MOST = 0.05, 1.0
 _PREFERENCE = "respond-async"
@@ -36,8 +40,11 @@ def carry_out(work: Work, declaration: Declaration) -> Response:
     service, asked = current_service(), request
     rule, path = asked.url_rule, asked.path
     route = f"{asked.method} {rule.rule if rule else path}"
-    job = Job(declaration.operation, route, asked.environ.get("lmcache_admin.actor", ""))
-    service.jobs.submit(job, lambda begun: _outcome(work, declaration, path, service, begun))
+    environ = asked.environ
+    actor, note = environ.get("lmcache_admin.actor", ""), environ.get("lmcache_admin.note")
+    job = Job(declaration.operation, route, actor, note, declaration.role)
+    allowed: Callable[[], bool] | None = environ.get(RECHECK)
+    service.jobs.submit(job, lambda begun: _outcome(_if_allowed(work, allowed), declaration, path, service, begun))
     if _prefers_async():
         _hand_over_audit(service, job)
         headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": _PREFERENCE}
@@ -57,14 +64,31 @@ def carry_out(work: Work, declaration: Declaration) -> Response:
     )
 
 
+def answer_with(result: Any, declaration: Declaration, redactor: Redactor) -> Response:
+    """Make the answer of a route: its body, or body and status, without secrets.
+
+    Raises:
+        Exception: The body cannot be masked, or has no form in the route's style.
+    """
+    body, status = result if isinstance(result, tuple) else (result, 200)
+    if declaration.redacted and not isinstance(body, Content):
+        body = redactor.mask_answer(body, declaration.style in PRINTING)
+    return render(body, declaration.style, status)
+
+
+def _if_allowed(work: Work, allowed: Callable[[], bool] | None) -> Work:
+    def run(job: Job) -> Any:
+        if allowed is not None and not allowed():
+            raise Forbidden("The credentials that asked for this job are no longer good.")
+        return work.run(job)
+
+    return Work(run)
+
+
 def _outcome(work: Work, declaration: Declaration, path: str, service: Service, job: Job) -> Outcome:
     try:
         job.checkpoint()
-        result = work.run(job)
-        body, status = result if isinstance(result, tuple) else (result, 200)
-        if declaration.redacted:
-            body = service.redactor.mask(body)
-        response = render(body, declaration.style, status)
+        response = answer_with(work.run(job), declaration, service.redactor)
     except BaseException as error:  # noqa: BLE001 - answered and logged; asking the process to end is a failure too
         response = answer_to(error, declaration, f"{job.route} (job {job.id})", path, service.redactor)
     own = {k: v for k, v in response.headers.items() if k.lower() not in ("content-type", "content-length")}

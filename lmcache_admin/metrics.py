@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
@@ -35,6 +35,13 @@ LANE_COUNTERS = {
 }
 #: Figures of a backend that only rise; the others are gauges.
 BACKEND_COUNTERS = ("hits", "misses", "puts", "put_failures", "evictions", "corrupt", "newer_format")
+
+
+class Counted(Protocol):
+    """What counts something by kind."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Return kind -> number."""
 
 
 class RequestCounts:
@@ -77,7 +84,9 @@ class ServiceMetrics:
         requests: Its request counts.
         health: Returns the report of `/readyz`.
         backends: Returns backend name -> figures, where the host tells any; must not block.
-        jobs: Returns state -> number of jobs that have not ended.
+        jobs: Counts by state the jobs that have not ended.
+        deaths: Counts by kind the threads that have died.
+        audit: Counts by reason the entries that its file does not have.
     """
 
     def __init__(
@@ -86,13 +95,17 @@ class ServiceMetrics:
         requests: RequestCounts,
         health: Callable[[], Mapping[str, Any]],
         backends: Callable[[], Mapping[str, Mapping[str, float]]],
-        jobs: Callable[[], Mapping[str, int]],
+        jobs: Counted,
+        deaths: Counted,
+        audit: Counted,
     ) -> None:
         self._server = server
         self._requests = requests
         self._health = health
         self._backends = backends
         self._jobs = jobs
+        self._deaths = deaths
+        self._audit = audit
         #: Returns lane name -> counters; set when a server with lanes serves this application.
         self.lanes: Callable[[], Mapping[str, LaneCounters]] | None = None
 
@@ -102,6 +115,8 @@ class ServiceMetrics:
         yield from self._readiness()
         yield from self._cache()
         yield from self._long_work()
+        yield from self._lost_threads()
+        yield from self._lost_entries()
         if self.lanes is not None:
             yield from self._lane_families(self.lanes())
 
@@ -135,8 +150,28 @@ class ServiceMetrics:
         family = GaugeMetricFamily(
             "lmcache_admin_jobs", "Jobs that wait or run; late: past the deadline.", labels=["server", "state"]
         )
-        for state, count in self._jobs().items():
+        for state, count in self._jobs.counts().items():
             family.add_metric([self._server, state], count)
+        yield family
+
+    def _lost_threads(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "lmcache_admin_thread_deaths",
+            "Threads of the service that have died; others took their places.",
+            labels=["server", "thread"],
+        )
+        for kind, count in self._deaths.counts().items():
+            family.add_metric([self._server, kind], count)
+        yield family
+
+    def _lost_entries(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "lmcache_admin_audit_lost",
+            "Entries that the audit's file does not have: it took no line, or there was a flood of refused tries.",
+            labels=["server", "reason"],
+        )
+        for reason, count in self._audit.counts().items():
+            family.add_metric([self._server, reason], count)
         yield family
 
     def _lane_families(self, lanes: Mapping[str, LaneCounters]) -> Iterator[Metric]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from lmcache_admin.routes import UNMATCHED
 from lmcache_admin.serving.address import port_at
+from lmcache_admin.serving.options import UNCHECKED_BODY
 from lmcache_admin.serving.server import HTTPServer, ServerOptions
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from lmcache_admin.deaths import Deaths
     from lmcache_admin.routes import RouteTable
     from lmcache_admin.serving.lanes import Route
     from lmcache_admin.settings import Settings
@@ -58,7 +60,12 @@ def metrics_port(settings: Settings, offset: int) -> int:
 
 
 def metrics_listener(
-    app: WSGIApplication, routes: RouteTable, settings: Settings, offset: int, headers: tuple[tuple[str, str], ...]
+    app: WSGIApplication,
+    routes: RouteTable,
+    settings: Settings,
+    offset: int,
+    headers: tuple[tuple[str, str], ...],
+    deaths: Deaths,
 ) -> HTTPServer | None:
     """Make the listener, or None where no setting asks for one.
 
@@ -68,6 +75,7 @@ def metrics_listener(
         settings: `metrics_host` and `metrics_port_start`.
         offset: 0 for a scheduler, 1 + worker id for a worker.
         headers: What the listener's own refusals have besides their own.
+        deaths: Where a thread of the listener that has died is noted.
 
     Raises:
         AddressError: The port is above 65535.
@@ -76,5 +84,12 @@ def metrics_listener(
         return None
     port = metrics_port(settings, offset)
     public = OnlyPublic(app, routes, headers)
-    options = ServerOptions(host=settings.metrics_host, port=port, access_log=settings.access_log, headers=headers)
+    options = ServerOptions(
+        host=settings.metrics_host,
+        port=port,
+        access_log=settings.access_log,
+        headers=headers,
+        max_body_bytes=UNCHECKED_BODY,
+        deaths=deaths,
+    )
     return HTTPServer(public, public.classify, options)

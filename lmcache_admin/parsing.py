@@ -66,7 +66,7 @@ class ContractParser(FlaskParser):
             return {name: data.decode("utf-8", "replace")}
         return {name: self._raw_load_json(req)}
 
-    def load_files(self, req: Request, schema: Schema) -> Any:
+    def load_files(self, req: Request, schema: Schema | None) -> Any:
         """Return the uploaded files; a multipart body that cannot be read is 400, as the contract has it."""
         if req.mimetype != "multipart/form-data":
             return {}

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 
+#: Largest JSON that leaves, bytes; what is larger is no answer that a host means (requirement S71).
+MAX_ANSWER = 64 * 1024 * 1024
+#: Styles that print what JSON has no form for; the others refuse it.
+PRINTING = ("text", "pretty_text", "pretty_any")
+
 Encode = Callable[[Any], str]
 
 _quoted = json.encoder.encode_basestring_ascii
@@ -75,13 +80,15 @@ def render(body: Any, style: str, status: int = 200, headers: Mapping[str, str] 
         headers: Further headers.
 
     Raises:
-        TypeError, ValueError: The body has no form in this style (NaN, a cycle, a foreign object).
+        TypeError, ValueError: The body has no form in this style (NaN, a cycle, a foreign object), or is too large.
     """
     encode, content_type = STYLES[style]
     if isinstance(body, Content):
         payload, content_type = body.payload, body.content_type
     else:
         payload = encode(body).encode("utf-8", "backslashreplace")
+        if len(payload) > MAX_ANSWER and content_type == _JSON:
+            raise ValueError(f"the answer has {len(payload)} bytes, at most {MAX_ANSWER} are allowed")
     response = Answer(payload, status, content_type=content_type)
     if headers:
         response.headers.update(headers)

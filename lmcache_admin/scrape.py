@@ -17,6 +17,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from lmcache_admin.exposition import LabelMask, Mask
 from lmcache_admin.metrics import ServiceMetrics
 
 logger = logging.getLogger(__name__)
@@ -75,9 +76,14 @@ os.register_at_fork(after_in_child=SERVERS.forget)
 
 
 class Scrape:
-    """Renders the metrics of the process: one rendering at a time, shared by those that waited for it."""
+    """Renders the metrics of the process: one rendering at a time, shared by those that waited for it.
 
-    def __init__(self) -> None:
+    Args:
+        mask: Masks the value of a label under the label's name.
+    """
+
+    def __init__(self, mask: Mask) -> None:
+        self._labels = LabelMask(mask)
         self._lock = threading.Lock()
         self._last: tuple[float, bytes] = (float("-inf"), b"")
 
@@ -93,7 +99,7 @@ class Scrape:
             began, payload = self._last
             if began < arrived:
                 began = time.monotonic()
-                payload = _exposition()
+                payload = self._labels.apply(_exposition())
                 self._last = (began, payload)
         return payload, content_type
 

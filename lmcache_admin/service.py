@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmcache_admin.background import Background
+    from lmcache_admin.deaths import Deaths
     from lmcache_admin.host.protocols import Manager, Runtime
     from lmcache_admin.job_runner import Jobs
     from lmcache_admin.loader import BlueprintLoader
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from lmcache_admin.routes import RouteTable
     from lmcache_admin.scrape import Scrape
     from lmcache_admin.security.audit import Audit
+    from lmcache_admin.security.authentication import Authentication
+    from lmcache_admin.security.login import Login
     from lmcache_admin.security.redaction import Redactor
     from lmcache_admin.settings import Settings
 
@@ -34,6 +37,9 @@ class Service:
         name: Tells the servers of one process apart in metrics: `port 7000`, or the socket's path.
         audit, redactor, health, background: One each.
         jobs: Long work, and what came of it.
+        login: Users and their sessions.
+        authentication: Who is calling.
+        deaths: Threads of this server that have died.
         loader: What was loaded and what was left out.
         scrape: Renders `/metrics`.
         metrics: This server's own series; shown while it serves.
@@ -54,6 +60,9 @@ class Service:
     health: Health
     background: Background
     jobs: Jobs
+    login: Login
+    authentication: Authentication
+    deaths: Deaths
     loader: BlueprintLoader
     scrape: Scrape
     metrics: ServiceMetrics
@@ -62,3 +71,13 @@ class Service:
     routes: RouteTable | None = None
     controller: Any = None
     lookup_changes: threading.Lock = field(default_factory=threading.Lock)
+
+    def mend(self) -> None:
+        """Find what has lost its thread, and give it another; called about once a second."""
+        self.background.mend()
+        self.jobs.mend()
+
+    def stop(self) -> None:
+        """End what runs in the background, and close what is open; the server that asks has stopped, or will."""
+        self.background.stop(timeout=2.0)
+        self.jobs.stop(seconds=2.0)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from lmcache_admin import settings_addresses as addresses
 from lmcache_admin import settings_values as kinds
+from lmcache_admin.secrecy import mask_secrets
 from lmcache_admin.settings_error import PolicyError, SettingsError
 from lmcache_admin.settings_keys import (
     PREFIX,
@@ -22,12 +24,14 @@ from lmcache_admin.settings_keys import (
     refuse_unknown,
     warn_of_unknown,
 )
-from lmcache_admin.settings_values import Kind, is_loopback
+from lmcache_admin.settings_policy import check_policy
+from lmcache_admin.settings_values import Kind
 
 __all__ = ["PREFIX", "PolicyError", "Settings", "SettingsError", "settings_keys"]
 
 T = TypeVar("T")
 
+_NOBODY: Mapping[str, str] = MappingProxyType({})
 _THREADS = MappingProxyType({"light": 2, "read": 8, "change": 4, "job": 4})
 _QUEUES = MappingProxyType({"light": 64, "read": 64, "change": 16, "job": 16})
 _DEADLINES = MappingProxyType({"light": 5.0, "read": 5.0, "change": 60.0, "job": 300.0})
@@ -40,12 +44,12 @@ def _key(default: T, kind: Kind[T], meaning: str, *, unit: str = "", top: bool =
     return field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
     """What one server was told. Made by `from_host` or `from_mapping`; the fields are the declaration."""
 
     enabled: bool = _key(False, kinds.BOOLEAN, "start the server at all", top=True)
-    host: str = _key("127.0.0.1", kinds.ADDRESS, "address of the TCP listener", top=True)
+    host: str = _key("127.0.0.1", addresses.ADDRESS, "address of the TCP listener", top=True)
     port_start: int = _key(6999, kinds.PORT, "port of the scheduler; worker N listens on this + 1 + N", top=True)
     include_index_list: tuple[int, ...] | None = _key(
         None, kinds.INDEX_LIST, "only these indexes start (0 scheduler, 1 + N worker N); empty: all", top=True
@@ -59,8 +63,15 @@ class Settings:
     run_script_api_enabled: bool = _key(
         False, kinds.BOOLEAN, "serve `POST /run_script` (no sandbox)", top=True, name="run_script_api_enabled"
     )
+    run_script_mode: str = _key(
+        "in_process",
+        kinds.choice("in_process", "process"),
+        "where a script runs: `in_process`, which is no sandbox, or in a `process` of its own that is fenced in",
+    )
     auth: str = _key(
-        "local", kinds.choice("local", "off"), "who may call: `local` asks the kernel for the caller's user"
+        "local",
+        kinds.choice("local", "token", "proxy", "off"),
+        "who may call: `local` asks the kernel for the caller's user, `token` for a token, `proxy` believes a proxy",
     )
     allow_insecure: bool = _key(False, kinds.BOOLEAN, "let `auth: off` listen beyond loopback")
     local_users: str = _key(
@@ -68,10 +79,34 @@ class Settings:
         kinds.choice("own", "any"),
         "whose changes `auth: local` accepts: own user and root, or any user",
     )
-    allowed_hosts: tuple[str, ...] = _key((), kinds.HOST_NAMES, "names accepted in the Host header besides loopback")
-    allowed_origins: tuple[str, ...] = _key((), kinds.ORIGINS, "origins of other sites whose pages may read")
+    token_file: str | None = _key(None, kinds.OPTIONAL_PATH, "tokens and their roles, for `auth: token`")
+    user_file: str | None = _key(None, kinds.OPTIONAL_PATH, "users and their roles, who log in for a session")
+    session_key_file: str | None = _key(
+        None, kinds.OPTIONAL_PATH, "key that signs sessions, made at the first start; null: a new one at each start"
+    )
+    trusted_proxy: tuple[str, ...] = _key(
+        (),
+        addresses.PROXIES,
+        "whose `X-Forwarded-For`, `-Proto` and `-Prefix` count, and with `auth: proxy` the two below",
+    )
+    proxy_user_header: str | None = _key(None, addresses.HEADER_NAME, "header that names the user, for `auth: proxy`")
+    proxy_role_header: str | None = _key(None, addresses.HEADER_NAME, "header that names the role, for `auth: proxy`")
+    socket_users: Mapping[str, str] = _key(_NOBODY, kinds.ROLE_MAP, "user on the Unix socket -> role")
+    socket_groups: Mapping[str, str] = _key(_NOBODY, kinds.ROLE_MAP, "group on the Unix socket -> role")
+    metrics_open: bool = _key(False, kinds.BOOLEAN, "answer `/metrics` without credentials")
+    allowed_hosts: tuple[str, ...] = _key((), addresses.HOST_NAMES, "names that Host may have besides loopback")
+    allowed_origins: tuple[str, ...] = _key(
+        (), addresses.ORIGINS, "origins of other sites whose pages may read, and with a token also change"
+    )
     socket_mode: int = _key(0o600, kinds.MODE, "file mode of the Unix socket")
     read_only: bool = _key(False, kinds.BOOLEAN, "refuse every change, whoever asks")
+    audit_file: str | None = _key(None, kinds.OPTIONAL_PATH, "where changes are recorded; null: in memory only")
+    audit_required: bool = _key(True, kinds.BOOLEAN, "refuse a change whose intent `audit_file` does not take")
+    audit_max_bytes: int = _key(64 * 1024 * 1024, kinds.AUDIT_BYTES, "size from which it is rotated", unit="bytes")
+    audit_keep: int = _key(10, kinds.AUDIT_KEEP, "rotated files that are kept", unit="files")
+    redact_patterns: tuple[str, ...] = _key(
+        (), kinds.PATTERNS, "further secrets: what matches, from the beginning of a word to the end of one, is masked"
+    )
     config_folders: tuple[str, ...] = _key(
         (),
         kinds.FOLDERS,
@@ -102,7 +137,7 @@ class Settings:
     blueprint_paths: tuple[str, ...] = _key((), kinds.FOLDERS, "more folders of category folders with `*_api.py` files")
     metrics_host: str | None = _key(
         None,
-        kinds.OPTIONAL_ADDRESS,
+        addresses.OPTIONAL_ADDRESS,
         "address of a second listener: /metrics, /healthz, /readyz, nothing else",
     )
     metrics_port_start: int = _key(6899, kinds.PORT, "port of that listener for the scheduler; worker N: this + 1 + N")
@@ -155,34 +190,16 @@ class Settings:
             read["config_folders"] = (os.path.dirname(os.path.abspath(environ["LMCACHE_CONFIG_FILE"])),)
         settings = cls(**read)
         if settings.enabled:
-            settings.check_policy()
+            check_policy(settings)
         return settings
+
+    def __repr__(self) -> str:
+        fields = [f"{key.field}={mask_secrets(repr(getattr(self, key.field)))}" for key in settings_keys()]
+        return f"Settings({', '.join(fields)})"
 
     def __post_init__(self) -> None:
         for key in settings_keys():  # whoever makes one by hand gets the same checks
             object.__setattr__(self, key.field, read_value(key, getattr(self, key.field)))
-
-    def check_policy(self) -> None:
-        """Refuse what would let strangers in: a TCP listener beyond loopback without credentials.
-
-        Raises:
-            PolicyError: It names the host, the key that asks for credentials, and the remedies.
-        """
-        if self.socket_path_prefix is not None or is_loopback(self.host):
-            return
-        if self.auth == "off" and self.allow_insecure:
-            return
-        remedy = f"a loopback address such as 127.0.0.1, or {PREFIX}socket_path_prefix for a Unix socket"
-        if self.auth == "off":
-            remedy += f", or {PREFIX}allow_insecure: true, which lets everybody who reaches the port in as admin"
-        else:
-            remedy += f", or {PREFIX}auth: off with {PREFIX}allow_insecure: true, which lets everybody in"
-        raise PolicyError(
-            f"{PREFIX}host",
-            self.host,
-            remedy,
-            reason=f"{PREFIX}auth is {self.auth!r}, which asks nobody who calls",
-        )
 
 
 @functools.cache

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+
+from lmcache_admin.secrecy import MASK, is_secret, is_secret_name, mask_secrets
 
 __all__ = ["PolicyError", "SettingsError", "shown"]
 
-_SECRET_NAME = re.compile(r"pass(word|wd|phrase)|token|secret|credential|api_?key|private_?key", re.IGNORECASE)
-_SECRET_TEXT = (
-    (re.compile(r"://[^\s'\"]*@"), "://******@"),
-    (
-        re.compile(r"((?:password|passwd|token|secret|api_?key)\W{1,3})[^\s&,;'\"]+", re.IGNORECASE),
-        r"\1******",
-    ),
-)
 _LONGEST = 200
 
 
@@ -51,9 +44,7 @@ def _rebuilt(
 
 def one_line(text: str) -> str:
     """Put a text of somebody else's on one line, without secrets and control characters."""
-    for pattern, replacement in _SECRET_TEXT:
-        text = pattern.sub(replacement, text)
-    return "".join(sign if sign.isprintable() else " " for sign in " ".join(text.split()))
+    return "".join(sign if sign.isprintable() else " " for sign in " ".join(mask_secrets(text).split()))
 
 
 def shown(value: object, key: str = "") -> str:
@@ -63,12 +54,12 @@ def shown(value: object, key: str = "") -> str:
 
 
 def _masked(value: object, key: str, depth: int = 0) -> object:
-    if _SECRET_NAME.search(key) and value is not None and not isinstance(value, bool):
-        return "******"
     if depth > 8:
         return "..."
+    if isinstance(value, str | bytes) or not isinstance(value, Mapping | Sequence):
+        return MASK if is_secret(key, str(value)) else value
+    if is_secret_name(key):
+        return MASK
     if isinstance(value, Mapping):
         return {name: _masked(item, str(name), depth + 1) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_masked(item, key, depth + 1) for item in value]
-    return value
+    return [_masked(item, key, depth + 1) for item in value]

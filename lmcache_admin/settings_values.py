@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -10,30 +9,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
 
 __all__ = [
-    "ADDRESS",
+    "AUDIT_BYTES",
+    "AUDIT_KEEP",
     "BOOLEAN",
     "FOLDERS",
-    "HOST_NAMES",
     "INDEX_LIST",
     "LANES",
     "MODE",
     "NAMES",
-    "OPTIONAL_ADDRESS",
-    "ORIGINS",
+    "OPTIONAL_PATH",
+    "PATTERNS",
     "PORT",
+    "ROLES",
+    "ROLE_MAP",
     "SOCKET_PREFIX",
     "Kind",
     "NotAllowed",
     "choice",
-    "is_loopback",
     "lanes_of_integers",
     "lanes_of_seconds",
+    "listed",
+    "optional",
+    "text_of",
 ]
 
 LANES = ("light", "read", "change", "job")
+ROLES = ("viewer", "operator", "admin")
 SOCKET_PATH_BYTES = 107  # sun_path is 108 bytes on Linux, its last byte the terminating NUL
 
 T = TypeVar("T")
@@ -90,7 +93,7 @@ def _boolean(value: object) -> bool:
     return value
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     if not isinstance(value, str) or not value.strip() or any(ord(sign) < 32 for sign in value):
         raise NotAllowed
     return value.strip()
@@ -111,44 +114,22 @@ def _items(value: object, read: Callable[[object], T]) -> tuple[T, ...]:
     return tuple(items)
 
 
-def _address(value: object) -> str:
-    text = _text(value)
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    try:
-        ipaddress.ip_address(bare)
-    except ValueError:
-        if not re.fullmatch(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", text):
-            raise NotAllowed from None
-        if re.fullmatch(r"[\d.]+", text):  # 127.0.1 or 300.1.1.1: an address that was not finished
-            raise NotAllowed from None
-    return bare
-
-
-def _host_name(value: object) -> str:
-    text = _text(value).lower().rstrip(".")
-    if not re.fullmatch(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", text):
-        raise NotAllowed
-    return text
-
-
-def _origin(value: object) -> str:
-    text = _text(value).lower()
-    try:
-        parts = urlsplit(text)
-        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise NotAllowed from None
-    if not fits or text != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc or " " in text:
-        raise NotAllowed
-    return text
-
-
 def _path(value: object) -> str:
-    return os.path.abspath(os.path.expanduser(_text(value)))
+    return os.path.abspath(os.path.expanduser(text_of(value)))
+
+
+def _role_map(value: object) -> Mapping[str, str]:
+    """Read a map from a user's or group's name or number to a role."""
+    if not isinstance(value, Mapping):
+        raise NotAllowed
+    for name, role in value.items():
+        if isinstance(name, bool) or not isinstance(name, str | int) or role not in ROLES:
+            raise NotAllowed(f".{name}", role)
+    return MappingProxyType({str(name): str(role) for name, role in value.items()})
 
 
 def _socket_prefix(value: object) -> str:
-    text = os.path.expanduser(_text(value))
+    text = os.path.expanduser(text_of(value))
     if text.endswith("/") or len(os.fsencode(os.path.abspath(f"{text}_65535"))) > SOCKET_PATH_BYTES:
         raise NotAllowed
     return text
@@ -193,13 +174,36 @@ def _lane_map(value: object, read: Callable[[object], N], defaults: Mapping[str,
     return MappingProxyType(lanes)
 
 
+def _pattern(value: object) -> str:
+    text = text_of(value)
+    try:
+        found = re.compile(text)
+    except (re.error, RecursionError, OverflowError):
+        raise NotAllowed from None
+    if found.search(""):  # it would match everywhere
+        raise NotAllowed
+    return text
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    """Read a list of patterns, or a single one, whose commas are its own."""
+    return _items([value] if isinstance(value, str) else value, _pattern)
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def choice(*names: str) -> Kind[str]:
     """Make the kind of a text that is one of a few names."""
 
     def read(value: object) -> str:
         if value is False and "off" in names:  # YAML 1.1 reads a plain `off` as false
             return "off"
-        text = _text(value).lower()
+        text = text_of(value).lower()
         if text not in names:
             raise NotAllowed
         return text
@@ -227,28 +231,28 @@ def lanes_of_seconds(low: float, high: float, defaults: Mapping[str, float]) -> 
     )
 
 
-def _optional(kind: Kind[T]) -> Kind[T | None]:
+def optional(kind: Kind[T]) -> Kind[T | None]:
     """The same kind where null is a value of its own."""
     return Kind(kind.name, f"{kind.allowed}, or null", kind.read, kind.read_text, kind.notation)
 
 
-def _listed(allowed: str, read: Callable[[object], Any]) -> Kind[tuple[str, ...]]:
+def listed(allowed: str, read: Callable[[object], Any]) -> Kind[tuple[str, ...]]:
     return Kind("list of texts", allowed, lambda value: _items(value, read))
 
 
 BOOLEAN = Kind("boolean", "true or false", _boolean, notation=lambda text: True)
 # not 0: the other ports are counted from it, and a port that the kernel chooses would be told to nobody
 PORT = Kind("integer", "an integer from 1 to 65535", lambda value: _integer(value, 1, 65535))
-ADDRESS = Kind("text", "an IP address or a host name", _address)
-OPTIONAL_ADDRESS = _optional(ADDRESS)
-INDEX_LIST = _optional(
+INDEX_LIST = optional(
     Kind(
         "list of integers",
         "a list of integers from 0 to 65535",
         lambda value: _items(value, lambda item: _integer(item, 0, 65535)),
     )
 )
-SOCKET_PREFIX = _optional(
+AUDIT_BYTES = Kind("integer", "an integer from 10000 to 10^12", lambda value: _integer(value, 10_000, 10**12))
+AUDIT_KEEP = Kind("integer", "an integer from 0 to 1000", lambda value: _integer(value, 0, 1000))
+SOCKET_PREFIX = optional(
     Kind(
         "text",
         f"a path without a trailing slash whose socket file (the path, '_', the port) "
@@ -256,25 +260,18 @@ SOCKET_PREFIX = _optional(
         _socket_prefix,
     )
 )
-NAMES = _listed("a list of names", _text)
-HOST_NAMES = _listed("a list of host names without scheme and port", _host_name)
-ORIGINS = _listed("a list of origins such as https://admin.example:8443", _origin)
-FOLDERS = _listed("a list of folder paths", _path)
+NAMES = listed("a list of names", text_of)
+OPTIONAL_PATH = optional(Kind("text", "a path", _path))
+PATTERNS = Kind(
+    "list of patterns", "a list of regular expressions that match no empty text", _patterns, _json_or_text
+)
+ROLE_MAP = Kind(
+    "map of roles", f"a map from a name or number to one of {', '.join(ROLES)}", _role_map, _json_object
+)
+FOLDERS = listed("a list of folder paths", _path)
 MODE = Kind(
     "file mode",
     "an octal mode from 0600 to 0777 that lets the owner read and write",
     _mode,
     notation=lambda text: re.fullmatch(r"0[0-7]{3}", text) is not None,
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches a listener there; of names only localhost counts."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)

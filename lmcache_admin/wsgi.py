@@ -7,14 +7,18 @@ Another engine's WSGI file calls `create_app(manager)` itself, and `serve_in_eac
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from lmcache_admin.app import AdminApplication, create_app
 from lmcache_admin.engine import Configuration, Manager
 from lmcache_admin.scrape import SERVERS
+from lmcache_admin.security import ANSWER_HEADERS
 from lmcache_admin.settings_file import load_settings_file
 from lmcache_admin.shipped import shipped_folder
 
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["application", "serve_in_each_process"]
 
+MEND_SECONDS = 1.0
+
 
 class StartedPerProcess:
     """A WSGI application whose threads begin with the first request of each process, since a preloading parent forks.
@@ -32,11 +38,16 @@ class StartedPerProcess:
     Args:
         app: The application.
         begin: Starts what serves it; what it returns is called when the process ends.
+        mend: Gives another thread to what has lost its own; called with a request, at most once a second.
     """
 
-    def __init__(self, app: WSGIApplication, begin: Callable[[], Callable[[], None]]) -> None:
+    def __init__(
+        self, app: WSGIApplication, begin: Callable[[], Callable[[], None]], mend: Callable[[], None] = lambda: None
+    ) -> None:
         self._app = app
         self._begin = begin
+        self._mend = mend
+        self._mended = 0.0
         self._process: int | None = None
         self._lock = threading.Lock()
 
@@ -47,7 +58,29 @@ class StartedPerProcess:
                 if self._process != os.getpid():
                     atexit.register(self._begin())
                     self._process = os.getpid()
+        now = time.monotonic()
+        if now - self._mended > MEND_SECONDS:
+            self._mended = now
+            self._mend()
+        refusal = _refusal(environ)
+        if refusal is not None:
+            status, message = refusal
+            start_response(status, [("Content-Type", "application/json"), *ANSWER_HEADERS])
+            return [json.dumps({"error": status[4:], "message": message}).encode()]
         return self._app(environ, start_response)
+
+
+def _refusal(environ: WSGIEnvironment) -> tuple[str, str] | None:
+    """Status and reason for what our own server refuses and others let through (S50); None for other requests."""
+    method, host = environ["REQUEST_METHOD"], environ.get("HTTP_HOST")
+    if method in ("TRACE", "CONNECT"):
+        return "405 Method Not Allowed", f"{method} is not served"
+    if host is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+        return "400 Bad Request", "a request needs one Host header"
+    target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "/")
+    if not target.startswith(("/", "*")) and urlsplit(target).netloc.lower() != (host or "").lower():
+        return "400 Bad Request", "the address in the request line is not that of the Host header"
+    return None
 
 
 def serve_in_each_process(app: AdminApplication, manager: Manager | None = None) -> WSGIApplication:
@@ -62,11 +95,13 @@ def serve_in_each_process(app: AdminApplication, manager: Manager | None = None)
         return end
 
     def end() -> None:
-        service.background.stop(timeout=2.0)
+        service.stop()
+        SERVERS.remove(service.metrics)
         if manager is not None:
             manager.stop()
+        service.audit.close()
 
-    return StartedPerProcess(app, begin)
+    return StartedPerProcess(app, begin, service.mend)
 
 
 def _embedded() -> WSGIApplication:

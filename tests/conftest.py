@@ -19,7 +19,7 @@ from lmcache_admin import InternalAPIServer
 from lmcache_admin.cli.api import UnixConnection
 from lmcache_admin.engine import Configuration, Manager
 
-pytest_plugins = ["redis_server", "s3_server"]  # found by `pythonpath` in tox.ini
+pytest_plugins = ["jumping_clock", "redis_server", "s3_server"]  # found by `pythonpath` in tox.ini
 
 #: Ceiling of every wait in a test, seconds; far above what is waited for.
 CEILING = 30.0

@@ -74,7 +74,7 @@ def cycle():
 
 
 @pytest.mark.parametrize("name", sorted(ROUTES))
-def test_method_that_raises_is_500_with_operation_and_message(host, name):
+def test_s71_method_that_raises_is_500_with_operation_and_message(host, name):
     running = host(raiser(ValueError("the pool is gone")))
     method, path, operation = ROUTES[name]
     answer = running.request(method, path)
@@ -96,14 +96,14 @@ def test_exception_without_a_text_is_named_by_its_type(host, name):
 
 
 @pytest.mark.parametrize("error", [UnprintableError(), MemoryError(), RecursionError("deep"), StopIteration("x")])
-def test_odd_exceptions_are_500_like_others(host, error):
+def test_s71_odd_exceptions_are_500_like_others(host, error):
     answer = host(raiser(error)).put("/freeze/enable")
     assert (answer.status, answer.json()["error"]) == (500, "Failed to enable freeze mode")
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 @pytest.mark.parametrize("name", ["is_frozen", "clear", "get_inference_info"])
-def test_exception_that_would_end_the_process_ends_its_request(host, error, name):
+def test_s52_exception_that_would_end_the_process_ends_its_request(host, error, name):
     running = host(raiser(error))
     method, path, _ = ROUTES[name]
     answer = running.request(method, path)
@@ -115,7 +115,7 @@ def test_exception_that_would_end_the_process_ends_its_request(host, error, name
 
 @pytest.mark.parametrize("junk", [None, b"bytes", "text", 1.5, float("nan"), [True], Unprintable(), cycle()])
 @pytest.mark.parametrize("name", ["is_frozen", "is_hot_cache_enabled", "clear"])
-def test_junk_from_the_engine_is_502_that_says_what_was_expected(host, name, junk):
+def test_s71_junk_from_the_engine_is_502_that_says_what_was_expected(host, name, junk):
     running = host(lambda: junk)
     method, path, operation = ROUTES[name]
     answer = running.request(method, path)
@@ -133,7 +133,7 @@ def test_mask_that_is_none_is_502(host, junk):
 
 @pytest.mark.parametrize("junk", [None, b"bytes", float("nan"), {"x": Unprintable()}, cycle(), [b"x"]])
 @pytest.mark.parametrize("path", ["/inference_info", "/inference_version"])
-def test_junk_about_inference_leaves_as_json_or_as_a_failure(host, path, junk):
+def test_s71_junk_about_inference_leaves_as_json_or_as_a_failure(host, path, junk):
     running = host(lambda: junk)
     answer = running.get(path)
     assert answer.status in (200, 500, 502)
@@ -206,7 +206,7 @@ def raw(running, data):
         + b"10000\r\n" + (b" " * 65536 + b"\r\n10000\r\n") * 17,
     ],
 )  # fmt: skip
-def test_body_above_the_limit_is_413_and_nothing_is_set(service, sent):
+def test_s42_body_above_the_limit_is_413_and_nothing_is_set(service, sent):
     head, _, body = raw(service, sent).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 413 ")
     assert b"application/json" in head
@@ -265,7 +265,7 @@ def test_every_answer_has_the_headers_that_keep_browsers_from_guessing(service, 
         ("/inference_version", lambda: float("inf")),
     ],
 )
-def test_junk_about_the_inference_engine_is_never_a_success(host, path, answer):
+def test_s71_junk_about_the_inference_engine_is_never_a_success(host, path, answer):
     refused = host(answer).get(path)
     assert refused.status in (500, 502)
     assert set(refused.json()) == {"error", "message"}
@@ -278,7 +278,7 @@ def test_clear_that_answers_no_count_is_502(host, answer):
     assert refused.json()["message"].startswith("clear() answered a ")
 
 
-def test_a_view_that_asks_the_process_to_end_names_its_operation(host):
+def test_s52_a_view_that_asks_the_process_to_end_names_its_operation(host):
     answer = host(raiser(SystemExit(0))).get("/freeze/status")
     assert (answer.status, answer.json()) == (
         500,
@@ -286,7 +286,7 @@ def test_a_view_that_asks_the_process_to_end_names_its_operation(host):
     )
 
 
-def test_the_address_of_a_redirect_holds_no_secret(service):
+def test_s24_the_address_of_a_redirect_holds_no_secret(service):
     answer = service.get("/conf/?names=chunk_size&token=hunter2secret")
     assert answer.status == 307
     assert answer.headers["Location"] == "/conf?names=chunk_size&token=******"

@@ -167,7 +167,7 @@ def odd():
 
 
 @pytest.mark.parametrize("hook", ['put("/end")', "before_request"])
-def test_a_plain_view_or_hook_that_ends_the_process_fails_its_request_and_is_audited(serve, tmp_path, hook) -> None:
+def test_s52_a_plain_view_or_hook_that_ends_the_process_fails_its_request_and_is_audited(serve, tmp_path, hook) -> None:
     server = serve_with(serve, tmp_path, ENDING.format(hook=hook))
     method, path = ("PUT", "/end") if hook.startswith("put") else ("POST", "/odd")
     answer = server.request(method, path)

@@ -115,13 +115,13 @@ def floors() -> dict[str, str]:
     return dict(re.findall(r'"([A-Za-z0-9_-]+)>=([0-9.]+)"', "".join(lists)))
 
 
-def test_the_oldest_versions_that_are_tested_are_the_floors_of_setup() -> None:
+def test_s62_the_oldest_versions_that_are_tested_are_the_floors_of_setup() -> None:
     text = (ROOT / "tests/oldest-constraints.txt").read_text()
     pinned = dict(re.findall(r"^([A-Za-z0-9_-]+)==([0-9.]+)$", text, re.MULTILINE))
     assert {package: pinned.get(package) for package in floors()} == floors()
 
 
-def test_floors_keep_out_what_has_published_holes() -> None:
+def test_s62_floors_keep_out_what_has_published_holes() -> None:
     def parts(version: str) -> tuple[int, ...]:
         return tuple(int(part) for part in version.split("."))
 

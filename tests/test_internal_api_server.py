@@ -173,7 +173,7 @@ def test_stopped_server_does_not_start_again_and_says_so(make, caplog):
         ({"extra_config": {"internal_api_server_lane_threads": {"light": 0}}}, "internal_api_server_lane_threads"),
     ],
 )
-def test_bad_setting_is_one_line_with_its_key_and_the_engine_goes_on(make, caplog, keys, part):
+def test_s1_bad_setting_is_one_line_with_its_key_and_the_engine_goes_on(make, caplog, keys, part):
     server = make(**keys)
     server.start()
     server.attach_controller(object())
@@ -185,7 +185,7 @@ def test_bad_setting_is_one_line_with_its_key_and_the_engine_goes_on(make, caplo
     assert server.error in line
 
 
-def test_port_in_use_is_one_line_and_the_engine_goes_on(make, free_port, caplog):
+def test_s70_port_in_use_is_one_line_and_the_engine_goes_on(make, free_port, caplog):
     port = free_port(2)
     with socket.create_server(("127.0.0.1", port + 1)):
         server = make(**tcp(port))
@@ -198,7 +198,21 @@ def test_port_in_use_is_one_line_and_the_engine_goes_on(make, free_port, caplog)
     server.stop()
 
 
-def test_folder_that_cannot_be_made_is_one_line_and_the_engine_goes_on(make, tmp_path, caplog):
+@pytest.mark.parametrize("family", ["tcp", "socket"])
+def test_s70_server_whose_address_is_asked_for_again_serves_on(make, free_port, client, family, caplog):
+    keys = tcp(free_port(2)) if family == "tcp" else {}
+    first, second = make(**keys), make(**keys)
+    first.start()
+    second.start()
+    second.stop()
+    assert (first.enable, second.enable) == (True, False)
+    assert len(errors(caplog)) == 1
+    asked = client(first.socket_path or first.port)
+    assert asked.get("/healthz").status == 200
+    assert asked.put("/freeze/enable").status == 200
+
+
+def test_s70_folder_that_cannot_be_made_is_one_line_and_the_engine_goes_on(make, tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     server = make(internal_api_server_socket_path_prefix=str(tmp_path / "file" / "api"))
     server.start()
@@ -239,34 +253,6 @@ def test_two_servers_of_one_process_share_nothing(serve):
     assert worker.get("/freeze/status").json()["freeze"] is True
 
 
-FORKING = """
-import os, sys, warnings
-from lmcache_admin import InternalAPIServer
-from lmcache_admin.engine import Configuration, Manager
-warnings.simplefilter("ignore")  # forking beside threads is what is tested
-keys = {"internal_api_server_enabled": True, "internal_api_server_socket_path_prefix": sys.argv[1]}
-manager = Manager(Configuration.from_mapping(keys, {}))
-manager.start()
-server = InternalAPIServer(manager)
-server.start()
-child = os.fork()
-if child == 0:
-    server.stop()
-    os._exit(0 if os.path.exists(server.socket_path) else 9)
-status = os.waitpid(child, 0)[1]
-server.stop()
-manager.stop()
-print(os.waitstatus_to_exitcode(status), os.path.exists(server.socket_path))
-"""
-
-
-def test_child_of_a_fork_stops_without_taking_the_parents_socket(tmp_path):
-    command = [sys.executable, "-c", FORKING, str(tmp_path / "f")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "0 False\n"
-    assert done.stderr == ""
-
-
 MANY_FILES = """
 import http.client, os, resource, sys
 from lmcache_admin import InternalAPIServer
@@ -288,7 +274,7 @@ manager.stop()
 """
 
 
-def test_process_with_2000_open_files_serves(free_port):
+def test_s41_process_with_2000_open_files_serves(free_port):
     command = [sys.executable, "-c", MANY_FILES, str(free_port(2))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "True 200\n" * 3

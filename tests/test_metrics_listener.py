@@ -78,3 +78,10 @@ def test_a_taken_port_leaves_the_engine_manageable(serve, free_port, client) -> 
     finally:
         second.stop()
         manager.stop()
+
+
+@pytest.mark.parametrize("mode", ["local", "off"])
+def test_s14_readiness_there_is_the_status_alone(serve, free_port, client, mode):
+    port = free_port(2)
+    serve(extra={"auth": mode, "metrics_host": "127.0.0.1", "metrics_port_start": port})
+    assert set(client(port + 1).get("/readyz").json()) == {"status"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lmcache_admin.limited_yaml import Unfit, compose_map
 from lmcache_admin.settings import Settings, SettingsError
 from lmcache_admin.settings_file import MAX_BYTES, load_settings_file
 
@@ -91,14 +93,29 @@ UNFIT = [
 
 
 @pytest.mark.parametrize(("content", "reason"), UNFIT, ids=[reason for _, reason in UNFIT])
-def test_an_unfit_file_is_refused_with_path_and_reason(file: Path, content: str | bytes, reason: str) -> None:
+def test_s61_an_unfit_file_is_refused_with_path_and_reason(file: Path, content: str | bytes, reason: str) -> None:
     error = failure(file, content)
     assert error.key == "settings file"
     assert str(file) in str(error)
     assert reason in str(error)
 
 
-def test_a_bomb_of_aliases_is_refused(file: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[" * 5_000, "more than 32 levels deep"),
+        ("".join(f"k{number}: {number}\n" for number in range(70_000)), "more than 10000 nodes"),
+        ("a: &x [1]\nb: *x\n", "line 2: aliases"),
+        ("a: 1\na: 2\n", "stands twice"),
+    ],
+    ids=["brackets", "keys", "alias", "twice"],
+)
+def test_s61_the_limits_hold_without_libyaml(content: str, reason: str) -> None:
+    with pytest.raises(Unfit, match=reason):
+        compose_map(content, yaml.SafeLoader)
+
+
+def test_s61_a_bomb_of_aliases_is_refused(file: Path) -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30)]
     assert "aliases" in str(failure(file, "\n".join(lines)))
 
@@ -120,7 +137,7 @@ SURPRISES = [
 
 
 @pytest.mark.parametrize(("content", "written", "read"), SURPRISES)
-def test_a_value_that_yaml_reads_otherwise_is_refused(file: Path, content: str, written: str, read: str) -> None:
+def test_s61_a_value_that_yaml_reads_otherwise_is_refused(file: Path, content: str, written: str, read: str) -> None:
     text = str(failure(file, content))
     assert f": {written} is not allowed (YAML reads it as {read}" in text
 
@@ -162,7 +179,7 @@ def test_values_of_the_engine_keep_yaml_s_reading(file: Path) -> None:
 
 @given(st.text(alphabet="a:-[]{}&*!|>'\"#%@`, \n\t0123=?~<", max_size=60))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_text_gives_a_map_or_one_line(file: Path, content: str) -> None:
+def test_s61_any_text_gives_a_map_or_one_line(file: Path, content: str) -> None:
     file.write_text(content)
     assert outcome(file).isprintable()
 

@@ -25,7 +25,7 @@ OPEN_HOSTS = ["0.0.0.0", "::", "192.0.2.7", "node-1.example", "::ffff:192.0.2.7"
 
 @pytest.mark.parametrize("host", OPEN_HOSTS)
 @pytest.mark.parametrize("auth", ["local", "off"])
-def test_a_listener_beyond_loopback_without_credentials_is_refused(host: str, auth: str) -> None:
+def test_s1_a_listener_beyond_loopback_without_credentials_is_refused(host: str, auth: str) -> None:
     error = failure({f"{P}enabled": True, f"{P}host": host, **extra(auth=auth)})
     assert isinstance(error, PolicyError)
     assert error.key == f"{P}host"
@@ -45,11 +45,11 @@ def test_a_listener_beyond_loopback_without_credentials_is_refused(host: str, au
         extra(metrics_host="0.0.0.0"),
     ],
 )
-def test_the_policy_lets_a_safe_listener_start(values: dict[str, object]) -> None:
+def test_s1_the_policy_lets_a_safe_listener_start(values: dict[str, object]) -> None:
     assert Settings.from_mapping({f"{P}enabled": True, **values}, {}).enabled
 
 
-def test_allow_insecure_does_not_open_the_mode_local() -> None:
+def test_s1_allow_insecure_does_not_open_the_mode_local() -> None:
     failure({f"{P}enabled": True, f"{P}host": "0.0.0.0", **extra(allow_insecure=True)})
 
 
@@ -67,7 +67,7 @@ def test_a_server_that_is_off_may_name_any_host() -> None:
         (f"{P}log_level", "token=hunter2"),
     ],
 )
-def test_no_secret_reaches_the_text_of_an_error(key: str, value: object) -> None:
+def test_s24_no_secret_reaches_the_text_of_an_error(key: str, value: object) -> None:
     place = {key: value} if key.endswith("host") else {"extra_config": {key: value}}
     text = str(failure(place))
     assert "hunter2" not in text

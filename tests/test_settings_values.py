@@ -109,7 +109,7 @@ def test_a_bad_value_is_named_with_key_and_what_is_allowed(key: str, value: obje
 
 
 EXTRA_REFUSED = [
-    ("auth", "token"),
+    ("auth", "basic"),
     ("auth", None.__class__),
     ("local_users", "root"),
     ("allowed_hosts", ["a/b"]),

@@ -16,4 +16,4 @@ class AuditQuery(Schema):
 @blueprint.arguments(AuditQuery, location="query")
 def list_audit_entries(query: dict[str, int]) -> dict[str, Any]:
     """Return the newest entries, newest first; the last 1,000 are kept in memory."""
-    return {"entries": current_service().audit.newest(query["limit"]), "kept": "in memory"}
+    return {"entries": current_service().audit.newest(query["limit"]), "kept": current_service().audit.kept}

@@ -9,7 +9,7 @@ from lmcache_admin.host.current import current_service
 blueprint = AdminBlueprint("blueprints")
 
 
-@blueprint.get("/blueprints", operation="list blueprints", role="viewer", lane="light", redacted=True)
+@blueprint.get("/blueprints", operation="list blueprints", role="viewer", lane="light")
 def list_blueprints() -> dict[str, Any]:
     """Return what was loaded and what was left out, with the declarations of each route."""
     service = current_service()

@@ -3,9 +3,12 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
+from lmcache_admin.host.current import current_service, note_change
 from lmcache_admin.operations import loglevel
 
 blueprint = AdminBlueprint("loglevel", style="text")
+
+# Only the names are masked: in a line `botocore.credentials: DEBUG` the level would count as a secret.
 
 
 class LogLevelQuery(Schema):
@@ -13,20 +16,23 @@ class LogLevelQuery(Schema):
     level = fields.Text(load_default="", metadata={"description": "The level to set; absent: only read."})
 
 
-@blueprint.get("/loglevel", operation="set log level", role="viewer", lane="light", changes_if=("level",))
+@blueprint.get(
+    "/loglevel", operation="set log level", role="viewer", lane="light", changes_if=("level",), redacted=False
+)
 @blueprint.arguments(LogLevelQuery, location="query")
 def get_log_level(query: dict[str, str]) -> Any:
     """List all loggers, or read one, or set one and its handlers."""
-    name, level = query["logger_name"], query["level"]
+    name, level, mask = query["logger_name"], query["level"], current_service().redactor.mask_line
     if name and level:
-        return loglevel.set_level(name, level)
+        return loglevel.set_level(name, level, mask, note_change)
     if name:
-        return loglevel.describe(name)
-    return loglevel.NOTHING if level else loglevel.describe_all()
+        return loglevel.describe(name, mask)
+    return loglevel.NOTHING if level else loglevel.describe_all(mask)
 
 
-@blueprint.post("/loglevel", operation="set log level", role="operator", lane="change")
+@blueprint.post("/loglevel", operation="set log level", role="operator", lane="change", redacted=False)
 @blueprint.arguments(LogLevelQuery, location="query")
 def set_log_level(query: dict[str, str]) -> str:
     """Set the level of a logger and of its own handlers."""
-    return loglevel.change(query["logger_name"], query["level"])
+    mask = current_service().redactor.mask_line
+    return loglevel.change(query["logger_name"], query["level"], mask, note_change)

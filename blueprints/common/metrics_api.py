@@ -11,7 +11,7 @@ class MetricsHeaders(Schema):
     accept = fields.Text(load_default="", data_key="Accept")
 
 
-@blueprint.get("/metrics", operation="render metrics", role="viewer", lane="light")
+@blueprint.get("/metrics", operation="render metrics", role="viewer", lane="light", public="metrics_open")
 @blueprint.arguments(MetricsHeaders, location="headers")
 def get_metrics(headers: dict[str, str]) -> Content:
     """Return the exposition, Prometheus text format 0.0.4."""

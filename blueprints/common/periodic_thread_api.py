@@ -16,7 +16,7 @@ class PeriodicThreadsQuery(Schema):
     active_only = fields.Boolean(load_default=False)
 
 
-@blueprint.get("/periodic-threads", operation="list periodic threads", role="viewer", lane="light", redacted=True)
+@blueprint.get("/periodic-threads", operation="list periodic threads", role="viewer", lane="light")
 @blueprint.arguments(PeriodicThreadsQuery, location="query")
 def list_periodic_threads(query: dict[str, Any]) -> dict[str, Any]:
     """Return the counts of all periodic threads, and the state of those that the filters let through."""
@@ -28,7 +28,6 @@ def list_periodic_threads(query: dict[str, Any]) -> dict[str, Any]:
     operation="read a periodic thread",
     role="viewer",
     lane="light",
-    redacted=True,
 )
 def get_periodic_thread(thread_name: str) -> Mapping[str, Any]:
     """Return the state of one periodic thread."""

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint, Work
-from lmcache_admin.host.current import current_runtime, current_storage
+from lmcache_admin.host.current import current_runtime, current_storage, note_change
 from lmcache_admin.host.protocols import StorageManager
 from lmcache_admin.operations import backend
 
@@ -20,16 +20,18 @@ def list_backends() -> dict[str, str]:
 @blueprint.post("/backends", operation="create backends", role="operator", lane="change")
 def create_backends() -> dict[str, Any]:
     """Create what the configuration names and is missing."""
-    return backend.create(current_runtime(), _storage())
+    return backend.create(current_runtime(), _storage(), note_change)
 
 
-@blueprint.delete("/backends/<name>", operation="close backend", role="operator", lane="change")
+@blueprint.delete("/backends/<name>", operation="close backend", role="operator", lane="change", destructive=True)
 def close_backend(name: str) -> dict[str, Any]:
     """Close a backend and take it out; not the one that allocates the memory."""
-    return backend.close(current_runtime(), _storage(), name)
+    return backend.close(current_runtime(), _storage(), name, note_change)
 
 
-@blueprint.post("/backends/<name>/recreate", operation="recreate backend", role="operator", lane="job")
+@blueprint.post(
+    "/backends/<name>/recreate", operation="recreate backend", role="operator", lane="job", destructive=True
+)
 def recreate_backend(name: str) -> Work:
     """Close a backend and create it again from the configuration, at its place in the order."""
     return Work(partial(backend.recreate, current_runtime(), _storage(), name))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
-from lmcache_admin.host.current import current_storage
+from lmcache_admin.host.current import current_storage, note_change
 from lmcache_admin.operations import bypass
 
 blueprint = AdminBlueprint("bypass", unavailable="Bypass API is unavailable")
@@ -23,11 +23,11 @@ def list_bypassed_backends() -> dict[str, Any]:
 @blueprint.arguments(BackendQuery, location="query")
 def add_bypass_backend(query: dict[str, str]) -> dict[str, Any]:
     """Leave a backend out, until it is taken in again."""
-    return bypass.add(current_storage(), query["backend_name"])
+    return bypass.add(current_storage(), query["backend_name"], note_change)
 
 
 @blueprint.put("/bypass/remove", operation="remove bypass backend", role="operator", lane="change")
 @blueprint.arguments(BackendQuery, location="query")
 def remove_bypass_backend(query: dict[str, str]) -> dict[str, Any]:
     """Take a backend in again."""
-    return bypass.remove(current_storage(), query["backend_name"])
+    return bypass.remove(current_storage(), query["backend_name"], note_change)

@@ -27,6 +27,7 @@ class TokensQuery(Schema):
     operation="clear cache",
     role="operator",
     lane="job",
+    destructive=True,
     body="A request's own configuration, handed to the engine; absent or null: none.",
 )
 @blueprint.arguments(ClearQuery, location="query")

@@ -26,7 +26,7 @@ def stop_chunk_statistics() -> dict[str, str]:
     return {"status": "success", "message": "Stopped"}
 
 
-@blueprint.post("/chunk_statistics/reset", operation="reset", role="operator", lane="job")
+@blueprint.post("/chunk_statistics/reset", operation="reset", role="operator", lane="job", destructive=True)
 def reset_chunk_statistics() -> dict[str, str]:
     """Set the figures back; counting goes on or not, as before."""
     _keeper().reset_statistics()

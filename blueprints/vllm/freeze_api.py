@@ -3,8 +3,8 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint
-from lmcache_admin.errors import expect
-from lmcache_admin.host.current import current_engine
+from lmcache_admin.errors import expect, told
+from lmcache_admin.host.current import current_engine, note_change
 
 blueprint = AdminBlueprint("freeze", style="pretty")
 
@@ -33,5 +33,8 @@ def get_freeze_status() -> dict[str, Any]:
 
 
 def _set(enabled: bool, message: str) -> dict[str, Any]:
-    current_engine().freeze(enabled)
+    engine = current_engine()
+    before = told(bool, lambda: engine.is_frozen())
+    engine.freeze(enabled)
+    note_change({"freeze": before}, {"freeze": enabled})
     return {"status": "success", "freeze": enabled, "message": message}

@@ -3,8 +3,8 @@
 from typing import Any
 
 from lmcache_admin.blueprint import AdminBlueprint
-from lmcache_admin.errors import expect
-from lmcache_admin.host.current import current_engine
+from lmcache_admin.errors import expect, told
+from lmcache_admin.host.current import current_engine, note_change
 
 blueprint = AdminBlueprint("hot_cache", style="pretty", unavailable="hot_cache API is unavailable")
 
@@ -15,7 +15,7 @@ def enable_hot_cache() -> dict[str, Any]:
     return _set(True, "Hot cache enabled successfully")
 
 
-@blueprint.put("/hot_cache/disable", operation="disable hot cache", role="operator", lane="change")
+@blueprint.put("/hot_cache/disable", operation="disable hot cache", role="operator", lane="change", destructive=True)
 def disable_hot_cache() -> dict[str, Any]:
     """Drop the chunks in memory, and keep none."""
     return _set(False, "Hot cache disabled successfully")
@@ -33,5 +33,8 @@ def get_hot_cache_status() -> dict[str, Any]:
 
 
 def _set(enabled: bool, message: str) -> dict[str, Any]:
-    current_engine().set_hot_cache(enabled)
+    engine = current_engine()
+    before = told(bool, lambda: engine.is_hot_cache_enabled())
+    engine.set_hot_cache(enabled)
+    note_change({"hot_cache": before}, {"hot_cache": enabled})
     return {"status": "success", "hot_cache": enabled, "message": message}

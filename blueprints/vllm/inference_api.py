@@ -9,7 +9,7 @@ from lmcache_admin.host.current import current_manager
 blueprint = AdminBlueprint("inference", style="pretty_any", unavailable="LMCache adapter unavailable")
 
 
-@blueprint.get("/inference_info", operation="get inference info", role="viewer", lane="read", redacted=True)
+@blueprint.get("/inference_info", operation="get inference info", role="viewer", lane="read")
 def get_inference_info() -> Any:
     """Return what the manager knows of the inference engine."""
     manager: Any = current_manager()

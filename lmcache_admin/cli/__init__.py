@@ -18,6 +18,9 @@ COMMANDS = {
     "serve": ("lmcache_admin.cli.serve", "Run the service with the embedded engine."),
     "run": ("lmcache_admin.cli.run", "Run an engine's own program with our server in it."),
     "api": ("lmcache_admin.cli.api", "Send one request to a running service."),
+    "token": ("lmcache_admin.cli.token", "Make, list and revoke tokens."),
+    "user": ("lmcache_admin.cli.user", "Make, list and remove users."),
+    "audit": ("lmcache_admin.cli.audit", "Verify the audit."),
     "version": ("lmcache_admin.cli.version", "Print the version."),
 }
 INTERRUPTED = 130

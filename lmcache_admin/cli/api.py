@@ -57,8 +57,17 @@ class UnixConnection(http.client.HTTPConnection):
 @click.option("--data", metavar="JSON", help="JSON body; - reads it from standard input.")
 @click.option("--url", envvar="LMCACHE_ADMIN_URL", help="The service [worker 0 of the settings in use].")
 @click.option("--socket", "socket_path", metavar="PATH", help="The service's Unix socket, instead of --url.")
+@click.option("--token", envvar="LMCACHE_ADMIN_TOKEN", help="Token, where the service asks for one.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="Seconds.")
-def command(method: str, path: str, data: str | None, url: str | None, socket_path: str | None, timeout: float) -> int:
+def command(
+    method: str,
+    path: str,
+    data: str | None,
+    url: str | None,
+    socket_path: str | None,
+    token: str | None,
+    timeout: float,
+) -> int:
     """Send one request to a running service.
 
     The answer's body goes to standard output as it came. Exit codes: 0 done, 1 the service said no, 2 wrong use,
@@ -68,8 +77,11 @@ def command(method: str, path: str, data: str | None, url: str | None, socket_pa
         raise click.UsageError(f"PATH {path!r}: it must begin with / and hold no space; write others as %20")
     target = _target(url, socket_path)
     body = _body(data)
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
     try:
-        status, reason, answer = _exchange(target, method.upper(), path, body, timeout)
+        status, reason, answer = _exchange(target, method.upper(), path, body, headers, timeout)
     except (OSError, http.client.HTTPException) as error:
         click.echo(f"Error: no answer from {_name(target)}: {str(error) or type(error).__name__}", err=True)
         return NO_ANSWER
@@ -118,7 +130,9 @@ def _body(data: str | None) -> bytes | None:
     return text.encode()
 
 
-def _exchange(target: Target, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, str, bytes]:
+def _exchange(
+    target: Target, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout: float
+) -> tuple[int, str, bytes]:
     connection: http.client.HTTPConnection
     if target.socket_path is not None:
         connection = UnixConnection(target.socket_path, timeout)
@@ -127,7 +141,6 @@ def _exchange(target: Target, method: str, path: str, body: bytes | None, timeou
     else:
         connection = http.client.HTTPConnection(target.host, target.port, timeout=timeout)
     try:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
         connection.request(method, target.base + path, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.reason, answer.read()

@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import datetime, timezone
 
+from lmcache_admin.security import Redactor, SecretsFilter
+
 __all__ = ["start_logging"]
 
 _TRACE = 5
@@ -18,7 +20,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in record.getMessage())
         line = f"{_stamp(record)} {record.levelname} {record.name}: {message}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{record.exc_text or self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -33,20 +35,22 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(entry)
 
 
-def start_logging(level: int, form: str) -> None:
+def start_logging(level: int, form: str, redactor: Redactor) -> None:
     """Send every logger's lines to stderr.
 
     Args:
         level: The lowest level that is written, as the logging module counts.
         form: `text` or `json`.
+        redactor: Masks secrets in them.
     """
     logging.addLevelName(_TRACE, "TRACE")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.addFilter(SecretsFilter(redactor))
     root = logging.getLogger()
     root.setLevel(level)
     root.addHandler(handler)

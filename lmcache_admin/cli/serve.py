@@ -12,7 +12,7 @@ from lmcache_admin.cli.signals import taken
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.")
 @click.option("--port-start", metavar="PORT", help="Port of the scheduler; worker 0 has the next.")
 @click.option("--socket-prefix", metavar="PATH", help="Listen on the Unix sockets PATH_<port> instead of TCP.")
-@click.option("--data", metavar="FOLDER", help="Folder for chunks [~/.local/state/lmcache-admin].")
+@click.option("--data", metavar="FOLDER", help="Folder for chunks, audit, tokens [~/.local/state/lmcache-admin].")
 @click.option("--log-level", metavar="LEVEL", help="critical, error, warning, info, debug or trace.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of the log on stderr.")
 def command(

@@ -13,11 +13,12 @@ import click
 
 from lmcache_admin.cli.log_output import start_logging
 from lmcache_admin.cli.serve_greeting import greeting
-from lmcache_admin.cli.serve_settings import DataFolderError, data_folder, engine_configuration, serve_values
+from lmcache_admin.cli.serve_settings import DataFolderError, data_folder, engine_configuration, keep_in, serve_values
 from lmcache_admin.cli.signals import Signals
 from lmcache_admin.engine import ConfigurationError, Manager, StorageError
 from lmcache_admin.internal_api_server import InternalAPIServer
 from lmcache_admin.metrics_listener import metrics_port
+from lmcache_admin.security import Redactor, check_patterns
 from lmcache_admin.serving.address import AddressError, address
 from lmcache_admin.settings import PolicyError, Settings, SettingsError
 
@@ -57,8 +58,10 @@ def run(signals: Signals, config: str | None, flags: Mapping[str, object], data:
     try:
         folder = data_folder(data, os.environ)
         values = serve_values(config, flags, os.environ)
+        keep_in(folder, values, os.environ)
         settings = _settings(values)
-        start_logging(settings.log_level_number, log_format)
+        check_patterns(settings.redact_patterns)
+        start_logging(settings.log_level_number, log_format, Redactor(settings.redact_patterns))
         configuration = engine_configuration(values, folder, os.environ)
         managers = [(name, Manager(configuration, role=role)) for name, role in ROLES]
     except (PolicyError, DataFolderError) as error:

@@ -14,8 +14,9 @@ from lmcache_admin.settings_file import load_settings_file
 from lmcache_admin.settings_keys import PREFIX, extra_config
 from lmcache_admin.shipped import shipped_folder
 
-__all__ = ["DataFolderError", "data_folder", "engine_configuration", "serve_values"]
+__all__ = ["DataFolderError", "data_folder", "engine_configuration", "keep_in", "serve_values"]
 
+TOKENS = "tokens"  # the token file in a data folder
 DISK_GB = 1.0  # budget of the chunks in the data folder when nobody says another, as in the shipped file
 
 
@@ -70,6 +71,28 @@ def serve_values(config: str | None, flags: Mapping[str, object], environ: Mutab
     environ.pop(f"LMCACHE_{PREFIX.upper()}ENABLED", None)
     extra.setdefault(f"{PREFIX}config_folders", [os.path.dirname(os.path.abspath(path))])
     return values
+
+
+def keep_in(folder: Path, values: MutableMapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Name the files of the data folder where no setting names others: audit, key of sessions, tokens.
+
+    Args:
+        folder: The data folder.
+        values: What `serve_values` has put together; these files are added.
+        environ: The environment of this process.
+    """
+    extra = values["extra_config"]
+
+    def named(name: str) -> bool:
+        return f"{PREFIX}{name}" in extra or f"LMCACHE_{PREFIX.upper()}{name.upper()}" in environ
+
+    files = {"audit_file": "audit.log", "session_key_file": "session.key"}
+    auth = environ.get(f"LMCACHE_{PREFIX.upper()}AUTH") or extra.get(f"{PREFIX}auth")
+    if str(auth).strip().lower() == "token" and (not named("user_file") or (folder / TOKENS).exists()):
+        files["token_file"] = TOKENS
+    for name, file in files.items():
+        if not named(name):
+            extra[f"{PREFIX}{name}"] = str(folder / file)
 
 
 def engine_configuration(values: Mapping[str, Any], data: Path, environ: Mapping[str, str]) -> Configuration:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lmcache_admin.secrecy import mask_secrets
+
 
 class ConfigurationError(ValueError):
     """A configuration value that cannot be used.
@@ -44,5 +46,5 @@ def _shown(key: str, value: object) -> str:
     # may hold secrets; a text that is no JSON, or a list of URLs, cannot be redacted part by part
     if key in ("extra_config", "remote_url"):
         return f"a {type(value).__name__}"
-    text = repr(value)
+    text = mask_secrets(repr(value))
     return text if len(text) <= 100 else f"{text[:97]}..."

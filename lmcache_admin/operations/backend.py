@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
-from lmcache_admin.errors import BadAnswer, Conflict, Failure, expect, expect_names
+from lmcache_admin.errors import BadAnswer, Conflict, Failure, expect, expect_names, told
 from lmcache_admin.host.protocols import Runtime, StorageManager
-from lmcache_admin.jobs import Job
+from lmcache_admin.jobs import Job, Note
 
 
 def classes(storage: StorageManager) -> dict[str, str]:
@@ -15,14 +15,16 @@ def classes(storage: StorageManager) -> dict[str, str]:
     return _classes(storage.list_backends(), "list_backends()")
 
 
-def create(runtime: Runtime, storage: StorageManager) -> dict[str, Any]:
-    """Create what the configuration names and is missing."""
+def create(runtime: Runtime, storage: StorageManager, note: Note) -> dict[str, Any]:
+    """Create what the configuration names and is missing; `note` is told the backends before and after."""
+    before = _known(storage)
     created = _classes(runtime.create_backends(storage), "create_backends()")
+    note(before, _known(storage))
     return _created("created", created, storage)
 
 
-def close(runtime: Runtime, storage: StorageManager, name: str) -> dict[str, Any]:
-    """Close a backend and take it out.
+def close(runtime: Runtime, storage: StorageManager, name: str, note: Note) -> dict[str, Any]:
+    """Close a backend and take it out; `note` is told the backends before and after.
 
     Raises:
         Failure: 404, there is none of that name.
@@ -34,8 +36,10 @@ def close(runtime: Runtime, storage: StorageManager, name: str) -> dict[str, Any
             f"{name} allocates the memory of every store and retrieve, so it stays. PUT /bypass/add leaves it out, "
             f"POST /backends/{name}/recreate creates it again."
         )
+    before = _known(storage)
     if not expect(bool, runtime.close_backend(storage, name), "close_backend()", "true or false"):
         raise _not_found(storage, name)
+    note(before, _known(storage))
     body = {"status": "success", "message": f"Backend {name} closed", "backends": classes(storage)}
     return {**body, **_still_bypassed(storage, {name})}
 
@@ -54,6 +58,7 @@ def recreate(runtime: Runtime, storage: StorageManager, name: str, job: Job) -> 
     """
     _present(storage, name)
     job.checkpoint()
+    before = _known(storage)
     try:
         answer = runtime.recreate_backend(storage, name)
     except Exception as error:
@@ -62,12 +67,18 @@ def recreate(runtime: Runtime, storage: StorageManager, name: str, job: Job) -> 
         reason = str(error) or type(error).__name__
         gone = f"{name} is closed, and creating it failed: {reason}. POST /backends tries that again."
         raise RuntimeError(gone) from error
+    finally:
+        job.note_change(before, _known(storage))
     return _created("recreated", _classes(answer, "recreate_backend()"), storage)
 
 
 def _created(key: str, created: dict[str, str], storage: StorageManager) -> dict[str, Any]:
     body = {"status": "success", key: created, "backends": classes(storage)}
     return {**body, **_still_bypassed(storage, created.keys())}
+
+
+def _known(storage: StorageManager) -> dict[str, Any]:
+    return {"backends": told(dict, storage.list_backends)}
 
 
 def _still_bypassed(storage: StorageManager, names: Set[str]) -> dict[str, list[str]]:

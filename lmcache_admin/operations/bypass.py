@@ -6,6 +6,7 @@ from typing import Any
 
 from lmcache_admin.errors import Invalid, expect, expect_names
 from lmcache_admin.host.protocols import StorageManager
+from lmcache_admin.jobs import Note
 
 
 def describe(storage: StorageManager) -> dict[str, Any]:
@@ -13,13 +14,13 @@ def describe(storage: StorageManager) -> dict[str, Any]:
     return {"status": "success", "bypassed_backends": _bypassed(storage), "all_backends": _present(storage)}
 
 
-def add(storage: StorageManager, name: str) -> dict[str, Any]:
+def add(storage: StorageManager, name: str, note: Note) -> dict[str, Any]:
     """Leave a backend out.
 
     Raises:
         Invalid: No name, or none of that name.
     """
-    before = _set(storage, name, True)
+    before = _set(storage, name, True, note)
     return {
         "status": "success",
         "backend_name": name,
@@ -29,13 +30,13 @@ def add(storage: StorageManager, name: str) -> dict[str, Any]:
     }
 
 
-def remove(storage: StorageManager, name: str) -> dict[str, Any]:
+def remove(storage: StorageManager, name: str, note: Note) -> dict[str, Any]:
     """Take a backend in again; a bypass that has outlived its backend stays for the next one of that name.
 
     Raises:
         Invalid: No name, or none of that name.
     """
-    before = _set(storage, name, False)
+    before = _set(storage, name, False, note)
     return {
         "status": "success",
         "backend_name": name,
@@ -45,8 +46,8 @@ def remove(storage: StorageManager, name: str) -> dict[str, Any]:
     }
 
 
-def _set(storage: StorageManager, name: str, bypassed: bool) -> bool:
-    """Set or lift a bypass; whether there was one."""
+def _set(storage: StorageManager, name: str, bypassed: bool, note: Note) -> bool:
+    """Set or lift a bypass; whether there was one. `note` is told what was so before and after."""
     if not name:
         raise Invalid("Missing parameter", "backend_name is required")
     present = _present(storage)
@@ -55,6 +56,7 @@ def _set(storage: StorageManager, name: str, bypassed: bool) -> bool:
     before = expect(bool, storage.is_backend_bypassed(name), "is_backend_bypassed()", "true or false")
     if before is not bypassed:
         storage.set_backend_bypass(name, bypassed)
+    note({"bypassed": {name: before}}, {"bypassed": {name: bypassed}})
     return before
 
 

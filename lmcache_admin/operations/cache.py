@@ -31,8 +31,10 @@ def clear(
         job.begin(_chunk_count(engine, locations), "chunks")
         watched = {"on_removed": job.advance}
     removed = engine.clear(locations=locations, request_configs=configs, **watched)
+    count = expect_count(removed, "clear()", "a number of tokens")
+    job.note_change(None, {"num_removed": count})
     told = {"skipped_backends": skipped} if skipped else {}
-    return {"status": "success", "num_removed": expect_count(removed, "clear()", "a number of tokens"), **told}
+    return {"status": "success", "num_removed": count, **told}
 
 
 def store(engine: Engine, tokens: range) -> dict[str, Any]:

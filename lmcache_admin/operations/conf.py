@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmcache_admin.errors import Invalid
+from lmcache_admin.jobs import Note
 from lmcache_admin.strict_json import strict_json
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ _GUARDED = re.compile(
     r"|.*plugin.*|.*_(?:url|path)|external_lookup_client"
 )
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
+_REFUSED = object()
 
 
 def read(config: Any, definitions: Definitions, names: Sequence[str] | None) -> dict[str, Any]:
@@ -43,8 +45,14 @@ def _plain(value: Any) -> Any:
     return str(value) if type(value).__module__.partition(".")[0] == "torch" else value
 
 
-def change(config: Any, definitions: Definitions, body: bytes) -> tuple[dict[str, Any], int]:
+def change(config: Any, definitions: Definitions, body: bytes, note: Note) -> tuple[dict[str, Any], int]:
     """Set each key of a JSON object and return (`updated` and `errors`, status).
+
+    Args:
+        config: The engine's.
+        definitions: Its keys.
+        body: The object.
+        note: Is told the values of what was set, before and after.
 
     Raises:
         Invalid: The body is no JSON object.
@@ -55,6 +63,7 @@ def change(config: Any, definitions: Definitions, body: bytes) -> tuple[dict[str
         raise Invalid("Invalid JSON body", str(error)) from None
     if not isinstance(wanted, dict):
         raise Invalid("Request body must be a JSON object")
+    before: dict[str, Any] = {}
     updated: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for key, value in wanted.items():
@@ -62,30 +71,36 @@ def change(config: Any, definitions: Definitions, body: bytes) -> tuple[dict[str
             errors[key] = IMMUTABLE
         elif key not in definitions or not definitions[key].get("mutable", True):
             errors[key] = IMMUTABLE if key in definitions else UNKNOWN
-        elif _set(config, key, value, definitions[key]):
-            updated[key] = getattr(config, key)
+        elif (old := _set(config, key, value, definitions[key])) is not _REFUSED:
+            before[key], updated[key] = old, getattr(config, key)
         else:
             errors[key] = FAILED
+    if updated:
+        note(before, updated)
     return {
         "updated": updated,
         **({"errors": errors} if errors else {}),
     }, 400 if errors and not updated else 200
 
 
-def _set(config: Any, key: str, value: Any, definition: Mapping[str, Any]) -> bool:
+def _set(config: Any, key: str, value: Any, definition: Mapping[str, Any]) -> Any:
+    """Set a key and return its value before; `_REFUSED` where it is not set."""
     if not hasattr(config, key) or not _fits(value, definition):
-        return False
+        return _REFUSED
     try:
         converted = value if value is None else definition["env_converter"](value)
     except (ValueError, TypeError, KeyError, AttributeError):
-        return False
-    if converted is None and value is not None:
-        return False
-    if not _is_finite(converted):
-        return False
-    setattr(config, key, converted)
+        return _REFUSED
+    if (converted is None and value is not None) or not _is_finite(converted):
+        return _REFUSED
+    before = getattr(config, key)
+    try:
+        setattr(config, key, converted)
+    except Exception as error:  # noqa: BLE001 - an engine that refuses one key says so for that key; the others are set
+        logger.warning("The engine refuses to set %s: %r", key, str(error))
+        return _REFUSED
     logger.info("Configuration key %s was set", key)
-    return True
+    return before
 
 
 def _is_finite(value: Any) -> bool:

@@ -65,6 +65,9 @@ class Health:
         needs_engine: Whether a process of this kind and role is failed for want of an engine.
         probes: Returns check name -> probe; called in the background only.
         deadline: Seconds after which a probe that has not come back counts as failed.
+
+    Attributes:
+        troubles: Each returns what is wrong with the service itself, name -> message; it degrades, and never fails.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Health:
         self._running: tuple[str, float] | None = None
         self._probed = False
         self._lock = threading.Lock()
+        self.troubles: list[Callable[[], Mapping[str, str]]] = []
 
     def probe(self) -> None:
         """Run every probe once; one that raises is a failure, one that hangs is seen by its age."""
@@ -131,7 +135,10 @@ class Health:
             hanging = Check(name, "failed", f"no answer for {late:.1f} s", now, late, count)
             checks.append(hanging.describe(now))
             failures = max(failures, hanging.weight)
-        return {"status": self._status(failures), "checks": checks}
+        wrong = {name: text for source in self.troubles for name, text in source().items()}
+        checks += [Check(name, "failed", text, now, 0.0, 1).describe(now) for name, text in wrong.items()]
+        status = self._status(failures)
+        return {"status": "degraded" if wrong and status == "ok" else status, "checks": checks}
 
     def _status(self, failures: int) -> str:
         state = self._engine_state()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from lmcache_admin.content import Content
-from lmcache_admin.errors import Failure
+from lmcache_admin.declaration import ROLES
+from lmcache_admin.errors import Failure, Forbidden
 from lmcache_admin.jobs import ENDED, STATES, Job
 
 __all__ = ["MAX_OFFSET", "STATES", "cancel", "page", "read", "result"]
+
+#: Tells whether whoever is asking has a role.
+May = Callable[[str], bool]
 
 #: Largest offset into the list, far beyond what is kept.
 MAX_OFFSET = 1_000_000
@@ -42,8 +47,8 @@ def page(registry: Registry, state: str, offset: int, limit: int) -> dict[str, A
     }
 
 
-def read(registry: Registry, job_id: str) -> dict[str, Any]:
-    """Return one job and its result's body, null until it has ended.
+def read(registry: Registry, job_id: str, may: May) -> dict[str, Any]:
+    """Return one job and its result's body, null until it has ended, and for those who may not see it.
 
     Raises:
         Failure: 404, there is none of that id.
@@ -51,19 +56,22 @@ def read(registry: Registry, job_id: str) -> dict[str, Any]:
     job = _job(registry, job_id)
     outcome = job.outcome
     body: Any = None
-    if outcome is not None:
+    if outcome is not None and _may_see(job, may):
         text = outcome.payload.decode()
         body = json.loads(text) if outcome.content_type.startswith("application/json") else text
     return {**job.describe(), "result": body}
 
 
-def result(registry: Registry, job_id: str) -> tuple[Content, int]:
+def result(registry: Registry, job_id: str, may: May) -> tuple[Content, int]:
     """Return the answer that the job's own request gets, and its status.
 
     Raises:
         Failure: 404, there is none of that id; 409, it has not ended.
+        Forbidden: It is an admin's.
     """
     job = _job(registry, job_id)
+    if not _may_see(job, may):
+        raise Forbidden(f"The result of this job is for the role {job.role}.")
     outcome = job.outcome
     if outcome is None:
         raise Failure(409, {"error": "No result", "message": f"The job {job.id} is {job.state}."})
@@ -81,6 +89,11 @@ def cancel(registry: Registry, job_id: str) -> dict[str, Any]:
         raise Failure(409, {"error": "Not cancelled", "message": f"The job {job.id} has ended: {job.state}."})
     registry.cancel(job)
     return job.describe()
+
+
+def _may_see(job: Job, may: May) -> bool:
+    """What only an admin may ask for tells its answer to admins only."""
+    return job.role != ROLES[-1] or may(job.role)
 
 
 def _job(registry: Registry, job_id: str) -> Job:

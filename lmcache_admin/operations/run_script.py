@@ -1,14 +1,15 @@
-"""Executing a script that an operator sends: in this process, with few builtins, which is no sandbox."""
+"""Executing a script that an operator sends: in this process, which is no sandbox, or in one of its own."""
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections.abc import Iterable, Mapping
-from types import ModuleType
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Protocol
 
 from lmcache_admin.errors import Failure
+from lmcache_admin.jobs import Job
+from lmcache_admin.operations import script_process, script_snapshot
+from lmcache_admin.sandbox.execution import ScriptError, execute, import_all
 
 logger = logging.getLogger(__name__)
 
@@ -38,41 +39,42 @@ def read(upload: Upload | None) -> bytes:
     return upload.read()
 
 
-def run(source: bytes, allowed: Iterable[str], app: object) -> str:
-    """Execute `source` and return the text of its `result`.
+def run(source: bytes, allowed: Collection[str], app: object, job: Job) -> str:
+    """Execute `source` in this process, and return the text of its `result`; once begun it cannot be ended.
 
     Args:
         source: Python source.
         allowed: Exact names of modules that it may import.
         app: What the script sees as `app`; its `state.lmcache_adapter` is the manager.
+        job: Asked once whether to begin.
 
     Raises:
         Failure: 500, the script raised something; the body is the contract's text.
     """
-    found: dict[str, Any] = {}
+    job.checkpoint()
     try:
-        names = {"__builtins__": _builtins(_import_all(allowed)), "app": app}
-        exec(source, names, found)  # noqa: S102 - the feature itself: admin only, off unless switched on at start
-        return str(found.get("result", "Script executed successfully"))
-    except BaseException as error:  # noqa: BLE001 - a foreign script may raise anything, SystemExit too
+        return execute(source, import_all(allowed, _warn), {"app": app})
+    except ScriptError as error:
         raise Failure(500, f"Error executing script: {error}") from None
 
 
-def _import_all(allowed: Iterable[str]) -> dict[str, ModuleType]:
-    modules = {}
-    for name in allowed:
-        try:
-            modules[name] = importlib.import_module(name)
-        except ImportError as error:
-            logger.warning("A module of script_allowed_imports cannot be imported: %s: %s", name, error)
-    return modules
+def run_apart(
+    source: bytes, allowed: Collection[str], sources: script_snapshot.Sources, seconds: float, job: Job
+) -> str:
+    """Execute `source` in a process of its own, and return the text of its `result`.
+
+    Args:
+        source: Python source.
+        allowed: Exact names of modules that it may import.
+        sources: What it is told of the engine, as `snapshot`.
+        seconds: After which it is ended.
+        job: A cancel ends it.
+
+    Raises:
+        Failure: 500, the script raised something or was ended; the body is the contract's text.
+    """
+    return script_process.run(source, allowed, script_snapshot.take(sources), seconds, job)
 
 
-def _builtins(modules: Mapping[str, ModuleType]) -> dict[str, object]:
-    def restricted_import(name: str, *_: object, **__: object) -> ModuleType:
-        if name not in modules:
-            raise ImportError(f"Import of '{name}' is not allowed")
-        return modules[name]
-
-    plain = (print, str, int, float, list, dict, tuple, set)
-    return {**{item.__name__: item for item in plain}, "__import__": restricted_import}
+def _warn(name: str, why: str) -> None:
+    logger.warning("A module of script_allowed_imports cannot be imported: %s: %s", name, why)

@@ -51,13 +51,16 @@ def is_loopback(address: str) -> bool:
     return address in ("", "localhost", "::1") or address.startswith(("127.", "::ffff:127."))
 
 
-def refusal_of_page(environ: Mapping[str, Any], changes: bool, allowed: Collection[str]) -> str | None:
+def refusal_of_page(
+    environ: Mapping[str, Any], changes: bool, allowed: Collection[str], csrf_fits: bool
+) -> str | None:
     """Say why a browser-borne request is refused, or None.
 
     Args:
         environ: WSGI environment.
         changes: Whether the route would change something.
         allowed: Origins that the settings list.
+        csrf_fits: Whether the token of this browser's session came with it, or the route needs none.
     """
     origin = environ.get("HTTP_ORIGIN")
     ours = f"{environ.get('wsgi.url_scheme', 'http')}://{environ.get('HTTP_HOST', '')}"
@@ -67,6 +70,6 @@ def refusal_of_page(environ: Mapping[str, Any], changes: bool, allowed: Collecti
     site = environ.get("HTTP_SEC_FETCH_SITE", "same-origin")
     if not listed and site != "same-origin" and (changes or site != "none"):
         return f"A page of another site asked (Sec-Fetch-Site: {site!r})."
-    if changes:
-        return "A change from a browser needs the CSRF token of a page of this service."
+    if changes and not csrf_fits:
+        return "A change from a browser needs the CSRF token of its session, in X-CSRF-Token; GET /session tells it."
     return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from waitress.utilities import Error
 
 from lmcache_admin.serving.heads import response_head
+from lmcache_admin.serving.options import UNCHECKED_BODY
 from lmcache_admin.serving.stack import ErrorTask, WSGITask
 
 if TYPE_CHECKING:
@@ -28,17 +29,26 @@ class Refusal(Error):
         message: with which value, and what is allowed.
         close: whether the connection ends with this answer.
         retry_after: seconds for the header of that name; 0 leaves it out.
+        headers: further ones.
     """
 
     def __init__(
-        self, code: int, reason: str, error: str, message: str, *, close: bool = False, retry_after: int = 0
+        self,
+        code: int,
+        reason: str,
+        error: str,
+        message: str,
+        *,
+        close: bool = False,
+        retry_after: int = 0,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.error = error
         self.close = close
-        self.retry_after = retry_after
+        self.headers = headers + ((("Retry-After", str(retry_after)),) if retry_after else ())
 
 
 def overloaded(call: Call, reason: str, retry_after: int) -> Refusal:
@@ -63,6 +73,13 @@ def failed(call: Call, cause: str) -> Refusal:
     """500: the view ended without an answer."""
     message = f"{call.route.name} ended with {cause}"
     return Refusal(500, "Internal Server Error", f"Failed to {call.route.operation}", message, close=True)
+
+
+def unknown_sender() -> Refusal:
+    """401: a large body is read only of whoever has shown good credentials."""
+    message = f"A body of more than {UNCHECKED_BODY // 1024} KiB needs credentials; it was not read."
+    challenge = (("WWW-Authenticate", "Bearer"),)
+    return Refusal(401, "Unauthorized", "Unauthorized", message, close=True, headers=challenge)
 
 
 class _Parts:
@@ -158,8 +175,8 @@ class OwnAnswer(_Parts, ErrorTask):
         body = json.dumps(content).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [("Content-Type", "application/json"), *self.channel.server.own_headers]
-        if own and own.retry_after:
-            self.response_headers.append(("Retry-After", str(own.retry_after)))
+        if own:
+            self.response_headers += own.headers
         if error.code == 405:
             self.response_headers.append(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS"))
         if own is None or own.close:

@@ -19,6 +19,8 @@ from lmcache_admin.serving.stack import (
 )
 
 if TYPE_CHECKING:
+    from waitress.adjustments import Adjustments
+
     from lmcache_admin.serving.call import Call
     from lmcache_admin.serving.listener import Listener
 
@@ -31,8 +33,6 @@ class Channel(HTTPChannel):
     The loop alone reads, closes and decides; a lane's thread writes its answer and then `release`s the
     request. After `give_up` nothing that a late call writes reaches the client.
     """
-
-    parser_class = Request
 
     def __init__(self, listener: Listener, sock: socket.socket, addr: Any) -> None:
         self.loop = listener.loop
@@ -49,6 +49,10 @@ class Channel(HTTPChannel):
         self._taken = 0
         self.mask = 0
         super().__init__(listener, sock, addr, listener.adj, map=self.loop.map)
+
+    def parser_class(self, adj: Adjustments) -> Request:
+        """Begin to read a request; waitress' name for it."""
+        return Request(adj, self.server.body_check(self.socket))
 
     # -- the loop's side
 
@@ -280,7 +284,11 @@ class Channel(HTTPChannel):
         else:
             if self.current_outbuf_count >= self.adj.outbuf_high_watermark:
                 self._new_buffer()
-            self.outbufs[-1].append(data)
+            try:
+                self.outbufs[-1].append(data)
+            except OSError:  # no room for the file where it would wait: part of it is kept, and nobody knows which
+                self.will_close = True
+                raise
             self.current_outbuf_count += size
         self.total_outbufs_len += size
 

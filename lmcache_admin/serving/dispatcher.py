@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from lmcache_admin.deaths import Deaths
 from lmcache_admin.serving.call import Call, RouteUse
+from lmcache_admin.serving.crew import Allowance, RunErrand
 from lmcache_admin.serving.lane import Lane
 from lmcache_admin.serving.lanes import LaneCounters, LaneLimits, Route
-from lmcache_admin.serving.workers import Allowance
-
-Errand = Callable[[], None]
 
 
 class Lanes:
     """All lanes of a server, and what each route holds of them."""
 
-    def __init__(self, limits: Mapping[str, LaneLimits], run_errand: Callable[[Errand], None]) -> None:
+    def __init__(self, limits: Mapping[str, LaneLimits], run_errand: RunErrand, deaths: Deaths) -> None:
         allowance = Allowance()
-        self._lanes = {name: Lane(limit, allowance, run_errand) for name, limit in limits.items()}
+        self._lanes = {name: Lane(limit, allowance, run_errand, deaths) for name, limit in limits.items()}
         self._all = tuple(self._lanes.values())
         self._uses: dict[str, RouteUse] = {}
 
@@ -45,6 +44,10 @@ class Lanes:
     def expire(self, now: float, replace: bool = True) -> list[Call]:
         """The calls of all lanes whose time is over; each is returned once."""
         return [call for lane in self._all if lane.open_calls() for call in lane.expire(now, replace)]
+
+    def bury(self) -> list[Call]:
+        """Have dead threads of all lanes replaced; returns the calls that they had in hand."""
+        return [call for lane in self._all for call in lane.bury()]
 
     def open_calls(self) -> int:
         """Calls that wait or run."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lmcache_admin.serving.answers import Refusal, overloaded, stopped, timed_out
-from lmcache_admin.serving.call import QUEUED, Call
+from lmcache_admin.serving.answers import Refusal, failed, overloaded, stopped, timed_out
+from lmcache_admin.serving.call import NEW, QUEUED, Call
 from lmcache_admin.serving.dispatcher import Lanes
 from lmcache_admin.serving.lanes import Classify, Route
 from lmcache_admin.serving.reasons import STOPPING
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_DEATH = "the death of its thread"
 UNCLASSED = Route("unclassed", "answer the request", "light", quick=False)
 
 
@@ -147,6 +148,22 @@ class Front:
         if told:
             self._flush(call.channel)
         return told
+
+    # -- threads that have died
+
+    def bury(self) -> None:
+        """Tell the clients of calls whose thread has died."""
+        self._over += [(call, failed(call, _DEATH)) for call in self.lanes.bury()]
+        if self._over:
+            self._tell_over()
+
+    def resume(self, channel: Channel) -> None:
+        """Go on with a connection that a dead thread of the loop may have had in hand."""
+        call = channel.call
+        if call is not None and call.state == NEW:
+            self._over.append((call, failed(call, _DEATH)))
+        elif channel.next_request() is not None and channel not in self.arrivals:
+            self.arrivals.append(channel)
 
     def abandon(self) -> None:
         """Give up every open call: the server stops."""

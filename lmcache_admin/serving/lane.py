@@ -1,29 +1,23 @@
-"""One lane at work: its threads, its queue, each route's share, its deadline."""
+"""One lane at work: its queue, each route's share, its deadline."""
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Callable
 
+from lmcache_admin.deaths import Deaths
 from lmcache_admin.serving import reasons
 from lmcache_admin.serving.call import DONE, QUEUED, RUNNING, WRITTEN_OFF, Call
+from lmcache_admin.serving.crew import Allowance, Crew, RunErrand
 from lmcache_admin.serving.lanes import QUICK_SECONDS, LaneCounters, LaneLimits, WaitingTimes
-from lmcache_admin.serving.workers import Allowance, Worker
-
-logger = logging.getLogger(__name__)
-
-Errand = Callable[[], None]
+from lmcache_admin.serving.workers import Worker
 
 
-class Lane:
+class Lane(Crew):
     """Threads, queue and counters of one lane."""
 
-    def __init__(self, limits: LaneLimits, allowance: Allowance, run_errand: Callable[[Errand], None]) -> None:
-        self.limits = limits
-        self.threads = 0  # usable ones: written-off threads are not counted
+    def __init__(self, limits: LaneLimits, allowance: Allowance, run_errand: RunErrand, deaths: Deaths) -> None:
+        super().__init__(limits, allowance, run_errand, deaths)
         self.busy = 0
         self.stuck = 0
         self.served = 0
@@ -31,15 +25,8 @@ class Lane:
         self.rejected = 0
         self.timed_out = 0
         self._waited = WaitingTimes()
-        self._allowance = allowance
-        self._run_errand = run_errand
-        self._lock = threading.Lock()
-        self._idle: list[Worker] = []
-        self._workers: set[Worker] = set()
         self._queue: deque[Call] = deque()
         self._open: dict[Call, Worker | None] = {}  # unanswered calls, in the order of their deadlines
-        self._number = 0
-        self._stopping = False
 
     # -- calls in
 
@@ -136,10 +123,6 @@ class Lane:
             self._workers.add(worker)
         return worker.ended
 
-    def _end(self, worker: Worker) -> None:
-        worker.ended = True
-        self._workers.discard(worker)
-
     def _next_for(self, worker: Worker) -> Call | None:
         call = self._pull()
         if call is None:
@@ -217,54 +200,16 @@ class Lane:
             if call.replaced:
                 self._run_errand(lambda: self._replace(call))
 
-    # -- threads
-
-    def start(self) -> None:
-        """Start the lane's threads; RuntimeError when the machine has none left."""
-        for _ in range(self.limits.threads):
-            self._start_worker()
-
-    def _start_worker(self) -> None:
+    def bury(self) -> list[Call]:
+        """Have dead threads replaced; returns the calls that they had in hand."""
         with self._lock:
-            if self._stopping:
-                return
-            self._number += 1
-            worker = Worker(self, f"lmcache-admin-{self.limits.name}-{self._number}")
-            self._workers.add(worker)
-            self.threads += 1
-        try:
-            worker.thread.start()
-        except RuntimeError:
-            with self._lock:
-                self._workers.discard(worker)
-                self.threads -= 1
-            raise
-
-    def _replace(self, call: Call) -> None:
-        try:
-            self._start_worker()
-        except RuntimeError as error:
-            logger.error("lane %s is short of a thread: %s", self.limits.name, error)  # noqa: TRY400 - one line
-            with self._lock:
-                if call.state == DONE:
-                    return
-                call.replaced = False  # it takes its own place again when it returns
-            self._allowance.give_back()
-
-    def stop(self) -> list[threading.Thread]:
-        """Send idle threads home; those at work end after their call.
-
-        Returns:
-            The threads that have not been written off, to be joined.
-        """
-        with self._lock:
-            self._stopping = True
-            threads = [worker.thread for worker in self._workers if worker.thread.ident is not None]
-            for worker in self._idle:
-                worker.wake.release()
-                self._workers.discard(worker)
-            self._idle.clear()
-            return threads
+            dead = self.find_dead()
+            orphans = [call for call, worker in self._open.items() if worker in dead]
+            for call in orphans:
+                self._release(call, written_off=False)
+                call.state = DONE
+        self.replace_dead(dead)
+        return orphans
 
     # -- figures
 

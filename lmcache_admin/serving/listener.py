@@ -13,18 +13,21 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lmcache_admin.serving.answers import Refusal
+from lmcache_admin.serving.answers import Refusal, unknown_sender
 from lmcache_admin.serving.channel import Channel
 from lmcache_admin.serving.options import connections_allowed
 from lmcache_admin.serving.poller import READ
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from _typeshed.wsgi import WSGIApplication
     from waitress.adjustments import Adjustments
 
     from lmcache_admin.serving.call import Call
     from lmcache_admin.serving.loop import Loop
-    from lmcache_admin.serving.options import ServerOptions
+    from lmcache_admin.serving.options import CheckBody, ServerOptions
+    from lmcache_admin.serving.parser import Request
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("lmcache_admin.access")
@@ -89,6 +92,18 @@ class Listener:
                 self.loop.front.watch.run_errand(partial(access_logger.info, *line))
             else:
                 access_logger.info(*line)
+
+    def body_check(self, sock: socket.socket) -> Callable[[Request], Refusal | None] | None:
+        """What a request of this connection asks before much of its body is read; None where nobody is asked."""
+        check = self._options.check_body
+        return None if check is None else partial(self._refusal_of_body, check, sock)
+
+    def _refusal_of_body(self, check: CheckBody, sock: socket.socket, request: Request) -> Refusal | None:
+        record = check(request.command, request.path, request.headers, sock)
+        if record is None:
+            return None
+        self.loop.front.watch.run_errand(record)
+        return unknown_sender()
 
     # -- connections in
 

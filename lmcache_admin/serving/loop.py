@@ -121,21 +121,21 @@ class Loop:
         front.tell_expired(now)
         if now >= self.listener.next_care:
             self.listener.care(now)
+            front.bury()
             front.watch.keep_spare()
         return True
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         if self.front.arrivals or self.dirty:
             return 0.0
         if self.front.impatient:
             return 0.005
         if self.draining:
             return 0.02
-        soonest = self.listener.next_care if self.map or self.listener.backing_off else None
-        deadline = self.front.lanes.next_deadline()
-        if deadline is not None and (soonest is None or deadline < soonest):
+        soonest, deadline = self.listener.next_care, self.front.lanes.next_deadline()
+        if deadline is not None and deadline < soonest:
             soonest = deadline
-        return None if soonest is None else max(0.0, soonest - time.monotonic())
+        return max(0.0, soonest - time.monotonic())
 
     def _unpoke(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -192,6 +192,21 @@ class Loop:
         elif not channel.muted:
             return
         self.refresh(channel)
+
+    # -- another thread goes on where one has died
+
+    def recover(self) -> None:
+        """Forget nothing that the dead thread had in hand; the asking thread has the loop from here on."""
+        self._unpoke()
+        self.front.quick.clear()
+        for channel in list(self.map.values()):
+            try:
+                self.front.resume(channel)
+                if channel.writable():
+                    channel.handle_write()
+                self.refresh(channel)
+            except Exception:  # noqa: BLE001 - one connection's fault closes that connection
+                channel.handle_error()
 
     # -- the end
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from waitress.adjustments import Adjustments
 
+from lmcache_admin.deaths import Deaths
+
+#: Asked with method, path, headers (as WSGI names them, without HTTP_) and connection of a request whose body is
+#: large: None lets it come, anything else refuses it and is run by another thread, to record that.
+CheckBody = Callable[[str, str, Mapping[str, str], socket.socket], Callable[[], None] | None]
+
+UNCHECKED_BODY = 65536  # bytes of a body that are read of whoever sends them
 DESCRIPTORS_LEFT_TO_HOST = 256
 FEWEST_CONNECTIONS = 16
 
@@ -32,6 +40,10 @@ class ServerOptions:
         backlog: connections that the kernel keeps waiting.
         headers: what the answers of the server itself (refusals, protocol errors) have besides their own.
         access_log: one INFO line per request on the logger `lmcache_admin.access`.
+        check_body: asked once, on the thread of the loop, before more than `UNCHECKED_BODY` bytes of a body
+            are read.
+        look_after: called about once a second, on the spare thread, for what else has to be alive.
+        deaths: where threads that have died are noted.
     """
 
     host: str = "127.0.0.1"
@@ -53,6 +65,9 @@ class ServerOptions:
     backlog: int = 1024
     access_log: bool = True
     headers: tuple[tuple[str, str], ...] = ()
+    check_body: CheckBody | None = None
+    look_after: Callable[[], None] | None = None
+    deaths: Deaths = field(default_factory=lambda: Deaths())
 
     def adjustments(self) -> Adjustments:
         """The part of it that waitress' parser and channels read."""

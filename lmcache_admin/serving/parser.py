@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from waitress.utilities import Error, RequestHeaderFieldsTooLarge
 
+from lmcache_admin.serving.options import UNCHECKED_BODY
 from lmcache_admin.serving.stack import HTTPRequestParser, ParsingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from waitress.adjustments import Adjustments
 
 MAX_HEADER_LINES = 200
@@ -29,23 +32,37 @@ class Request(HTTPRequestParser):
     """One request; `error` is set when it must not be served.
 
     `started` is the monotonic time of its first byte, `arrived` that of its last.
+
+    Args:
+        adj: waitress' settings.
+        refuse_body: asked once, before more than `UNCHECKED_BODY` bytes of the body are read, why not to.
     """
 
     command = ""  # until the first line is there
     path = ""
 
-    def __init__(self, adj: Adjustments) -> None:
+    def __init__(self, adj: Adjustments, refuse_body: Callable[[Request], Error | None] | None = None) -> None:
         super().__init__(adj)
         self.started = self.arrived = time.monotonic()
+        self._refuse_body = refuse_body
 
     def received(self, data: bytes) -> int:
         """Take bytes of this request; returns how many were its own."""
         consumed = super().received(data)
+        if self._refuse_body is not None and self.headers_finished and self.error is None:
+            self._check_body(self._refuse_body)
         if self.completed:
             self.arrived = time.monotonic()
             if self.error is not None or self.body_rcv is None:
                 self.expect_continue = False  # there is no body to ask for
         return consumed
+
+    def _check_body(self, refuse: Callable[[Request], Error | None]) -> None:
+        if max(self.content_length, self.body_bytes_received) > UNCHECKED_BODY:
+            self._refuse_body = None
+            self.error = refuse(self)
+            if self.error is not None:
+                self.completed = True
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the header block; ParsingError or `error` for what is refused."""

@@ -50,7 +50,7 @@ class HTTPServer:
         self._started = self._stopped = False
         self._ended = threading.Event()
         limits = lane_limits(options.lane_threads, options.lane_queues, options.deadlines)
-        self.lanes = Lanes(limits, self._run_errand)
+        self.lanes = Lanes(limits, self._run_errand, options.deaths)
 
     # -- start
 
@@ -87,7 +87,7 @@ class HTTPServer:
     def _start_threads(self, sock: socket.socket) -> None:
         loop = self._loop = Loop(self._classify, self.lanes)
         loop.listener = Listener(self._application, loop, sock, self.options.adjustments(), self.options)
-        loop.front.watch = Watch(loop, self._finish)
+        loop.front.watch = Watch(loop, self._finish, self.options.deaths, self.options.look_after)
         self.lanes.start()
         loop.front.watch.start()
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         expect_continue: bool
         headers_finished: bool
         header_bytes_received: int
+        content_length: int
+        body_bytes_received: int
         chunked: bool
         body_rcv: Any
         version: str

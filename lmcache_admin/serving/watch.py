@@ -1,4 +1,4 @@
-"""The spare thread: takes the loop over from a quick call that lasts, and starts threads for the loop."""
+"""The spare thread: takes the loop over from a call that lasts or a thread that has died, and runs its errands."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lmcache_admin.serving.lanes import QUICK_SECONDS
 
 if TYPE_CHECKING:
+    from lmcache_admin.deaths import Deaths
     from lmcache_admin.serving.call import Call
     from lmcache_admin.serving.loop import Loop
 
@@ -23,17 +24,31 @@ SPARE_NAME = "lmcache-admin-spare"
 LATE_SECONDS = 1.5 * QUICK_SECONDS  # a look that comes later than this says nothing about the call
 WARNING_SECONDS = 60.0  # a route that holds the loop again sooner is logged at DEBUG
 QUIET_TICKS = 5  # ticks without a quick call before the spare thread parks
+LOOK_SECONDS = 1.0  # how often a parked spare thread looks whether the loop's is alive
 
 
 class Watch:
     """Which thread runs the loop, and the spare one that watches it.
 
     While quick calls come, the spare looks every `QUICK_SECONDS`; a call that it sees twice has lasted
-    that long. When none come it parks on a lock and costs nothing.
+    that long. When none come it parks on a lock, and looks once a second whether the loop's thread is alive, as
+    that one looks whether the spare is.
+
+    Args:
+        loop: What is run.
+        on_end: Called when it has ended.
+        deaths: Where a thread that has died is noted.
+        look_after: Called about once a second, on the spare thread.
     """
 
-    def __init__(self, loop: Loop, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, on_end: Callable[[], None], deaths: Deaths, look_after: Callable[[], None] | None = None
+    ) -> None:
         self.parked = False
+        self._deaths = deaths
+        self._look_after, self._next_look = look_after, 0.0
+        self._vacant = self._short = False
+        self._led = False  # before, a thread of the loop that is not alive has not died
         self._loop = loop
         self._front = loop.front
         self._on_end = on_end
@@ -45,6 +60,8 @@ class Watch:
         self._leader: threading.Thread | None = None
         self._spare: threading.Thread | None = None
         self._demoted = 0
+        deaths.expect("loop")
+        deaths.expect("spare")
 
     def start(self) -> None:
         """Start the loop's thread and the spare one; RuntimeError when the machine has none left."""
@@ -90,17 +107,34 @@ class Watch:
 
     def keep_spare(self) -> None:
         """Start a spare thread if there is none, because the machine had none left or it has died."""
-        if self._stopping or (self._spare is not None and self._spare.is_alive()):
+        if self._stopping:
             return
+        if self._spare is not None and not self._spare.is_alive():
+            self._spare = None
+            self._deaths.note("spare")
+            self._vacant = True
+        if self._spare is None:
+            self._find_spare()
+
+    def _find_spare(self) -> None:
         self.parked = False
         try:
             self._start_spare()
         except RuntimeError as error:
-            logger.error("the loop has no spare thread: %s", error)  # noqa: TRY400 - one line says it
+            level = logging.DEBUG if self._short else logging.ERROR  # tried again every second: said once
+            self._short = True
+            logger.log(level, "the loop has no spare thread: %s", error)
+            return
+        self._short = False
+        if self._vacant:
+            self._vacant = False
+            self._deaths.replaced("spare")
+            self.run_errand(partial(logger.error, "the spare thread had died; another has its place"))
 
     # -- the two roles
 
     def _lead(self) -> None:
+        self._led = True
         if self._loop.run():
             self._on_end()
 
@@ -114,6 +148,10 @@ class Watch:
         seen_at = quiet = 0.0
         while not self._stopping:
             self._run_errands()
+            self._look()
+            if self._loop_has_died():
+                self._succeed()
+                return
             now = self._front.answering()
             if now is None:
                 seen, quiet = None, quiet + 1
@@ -142,7 +180,37 @@ class Watch:
         self.parked = True
         if self._front.quick or self._errands or self._stopping:  # came before parked was seen
             self.unpark()
-        self._gate.acquire()
+        while not self._gate.acquire(timeout=LOOK_SECONDS):
+            self._look()
+            if self._loop_has_died():
+                self.unpark()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._look_after is None or now < self._next_look or self._stopping:
+            return
+        self._next_look = now + LOOK_SECONDS
+        try:
+            self._look_after()
+        except Exception:  # logged; the loop needs its spare thread
+            logger.exception("looking after other threads failed")
+
+    def _loop_has_died(self) -> bool:
+        leader = self._leader
+        alive = leader is None or not self._led or leader.is_alive()
+        return not (alive or self._stopping or self._loop.closed)
+
+    def _succeed(self) -> None:
+        """Take the loop over from its thread, which has died."""
+        self._deaths.note("loop")
+        self._leader = threading.current_thread()
+        self._leader.name = LOOP_NAME
+        self._spare = None
+        self.keep_spare()
+        self.run_errand(partial(logger.error, "the thread of the loop had died; another has its place"))
+        self._deaths.replaced("loop")
+        self._loop.recover()
+        self._lead()
 
     def _take_over(self, call: Call) -> None:
         self._demoted += 1

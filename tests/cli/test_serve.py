@@ -129,7 +129,7 @@ def test_the_log_is_json_when_asked_for(start: Start, port: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["warning", "critical"])
-def test_a_port_that_is_taken_is_one_line_and_exit_code_1(run: Run, port: str, level: str) -> None:
+def test_s70_a_port_that_is_taken_is_one_line_and_exit_code_1(run: Run, port: str, level: str) -> None:
     with socket.create_server(("127.0.0.1", int(port))):
         done = run("serve", "--port-start", port, "--log-level", level)
     assert (done.returncode, done.stdout) == (1, "")
@@ -137,7 +137,7 @@ def test_a_port_that_is_taken_is_one_line_and_exit_code_1(run: Run, port: str, l
     assert port in done.stderr
 
 
-def test_a_listener_for_everybody_is_exit_code_1(run: Run, port: str) -> None:
+def test_s1_a_listener_for_everybody_is_exit_code_1(run: Run, port: str) -> None:
     done = run("serve", "--port-start", port, "--host", "0.0.0.0")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

@@ -56,14 +56,14 @@ BAD = [("", 64), ("3", 48), ("1", 16), ("0,1,2,3", 0)]  # damaged chunks of four
 @pytest.mark.usefixtures("tmpfs")
 @pytest.mark.parametrize(("damaged", "left"), BAD)
 @pytest.mark.parametrize("fault", ["full, no names", "read-only"])
-def test_a_corrupt_chunk_that_cannot_be_replaced_is_not_acknowledged(
+def test_s63_a_corrupt_chunk_that_cannot_be_replaced_is_not_acknowledged(
     tmp_path: Path, fault: str, damaged: str, left: int
 ) -> None:
     assert findings(tmp_path, fault, "flip", damaged, tmpfs=True) == [left, left, 64, 64]
 
 
 @pytest.mark.usefixtures("tmpfs")
-def test_on_a_full_disk_the_space_of_a_corrupt_chunk_is_not_counted_on(tmp_path: Path) -> None:
+def test_s63_on_a_full_disk_the_space_of_a_corrupt_chunk_is_not_counted_on(tmp_path: Path) -> None:
     first, second, third, fourth = findings(tmp_path, "full", "flip", "0,1,2,3", tmpfs=True)
     assert first == second
     assert (third, fourth) == (64, 64)

@@ -27,7 +27,7 @@ def findings(place: str, rounds: int, seed: int) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("rounds", "seed"), [(20, 20261124), pytest.param(200, 7, marks=pytest.mark.slow)]
 )
-def test_a_kill_at_a_random_moment_loses_no_acknowledged_chunk(tmp_path: Path, rounds: int, seed: int) -> None:
+def test_s59_s65_a_kill_at_a_random_moment_loses_no_acknowledged_chunk(tmp_path: Path, rounds: int, seed: int) -> None:
     found = findings(str(tmp_path / "chunks"), rounds, seed)
     assert found["rounds"] == rounds
     assert found["acknowledged"] >= rounds

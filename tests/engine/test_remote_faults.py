@@ -63,7 +63,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_the_engine_starts_without_redis_and_takes_it_up_when_it_comes(
+def test_s64_the_engine_starts_without_redis_and_takes_it_up_when_it_comes(
     redis_server: Any, start: Callable[..., Engine], eventually: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_server.stop()
@@ -78,7 +78,7 @@ def test_the_engine_starts_without_redis_and_takes_it_up_when_it_comes(
     assert len(errors(caplog)) == 2
 
 
-def test_a_redis_that_comes_back_empty_is_a_miss_and_is_filled_again(
+def test_s64_a_redis_that_comes_back_empty_is_a_miss_and_is_filled_again(
     redis_server: Any, eventually: Callable[..., Any]
 ) -> None:
     one = backend(redis_server.url)
@@ -94,7 +94,7 @@ def test_a_redis_that_comes_back_empty_is_a_miss_and_is_filled_again(
     assert stats["put_failures"] >= 1
 
 
-def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_s64_a_restart_between_two_requests_is_not_noticed(redis_server: Any, caplog: pytest.LogCaptureFixture) -> None:
     one = backend(redis_server.url)
     assert one.put(key(1), CHUNK)
     redis_server.stop()
@@ -104,7 +104,7 @@ def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, caplog
     assert errors(caplog) == []
 
 
-def test_a_redis_that_hangs_does_not_cost_each_chunk_its_time_out(
+def test_s64_a_redis_that_hangs_does_not_cost_each_chunk_its_time_out(
     redis_server: Any, eventually: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     one = backend(redis_server.url)
@@ -135,7 +135,7 @@ def test_a_clear_asks_although_the_store_did_not_answer_a_moment_ago(redis_serve
     assert one.put(key(1), CHUNK)
 
 
-def test_a_wrong_password_is_a_store_that_does_not_answer_and_stands_in_no_message(
+def test_s64_a_wrong_password_is_a_store_that_does_not_answer_and_stands_in_no_message(
     redis_server: Any, start: Callable[..., Engine], eventually: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_server.stop()

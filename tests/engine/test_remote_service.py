@@ -56,14 +56,14 @@ def test_a_clear_that_cannot_reach_it_says_so(served: Any, redis_server: Any) ->
     assert "hunter2" not in answer.text
 
 
-def test_the_password_is_in_no_answer(served: Any, redis_server: Any) -> None:
+def test_s64_the_password_is_in_no_answer(served: Any, redis_server: Any) -> None:
     redis_server.stop()
     served.post("/cache/store?tokens_mock=100,164")
     paths = ["/conf", "/conf?names=remote_url", "/backends", "/metrics", "/readyz", "/meta", "/env"]
     assert not [path for path in paths if "hunter2" in served.get(path).text]
 
 
-def test_a_store_and_a_retrieve_go_on_without_it(served: Any, redis_server: Any) -> None:
+def test_s64_a_store_and_a_retrieve_go_on_without_it(served: Any, redis_server: Any) -> None:
     redis_server.stop()
     assert served.post("/cache/store?tokens_mock=0,128").status == 200
     assert served.post("/cache/retrieve?tokens_mock=0,128").json()["num_retrieved"] == 128  # from memory

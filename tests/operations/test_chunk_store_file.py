@@ -60,7 +60,7 @@ def test_a_folder_that_is_a_link_itself_will_do(folder, tmp_path):
     assert read_store_file(str(tmp_path / "link" / "store.yaml"), [str(tmp_path / "link")]) == STORE
 
 
-def test_a_file_outside_is_answered_as_if_it_were_not_there(folder, tmp_path):
+def test_s58_a_file_outside_is_answered_as_if_it_were_not_there(folder, tmp_path):
     outside = tmp_path / "store.yaml"
     outside.write_text(GOOD)
     (folder / "link.yaml").symlink_to("../store.yaml")
@@ -93,11 +93,11 @@ def test_an_empty_name_is_not_the_folder_of_the_process(folder, monkeypatch):
     assert refusal("", folder) == missing("")
 
 
-def test_a_name_with_a_nul_is_refused(folder):
+def test_s58_a_name_with_a_nul_is_refused(folder):
     assert refusal(f"{folder}/a\0b", folder) == (400, "Invalid configuration file: embedded null byte")
 
 
-def test_a_pipe_is_refused_and_not_waited_for(folder):
+def test_s58_a_pipe_is_refused_and_not_waited_for(folder):
     os.mkfifo(folder / "pipe.yaml")
     before = len(os.listdir("/dev/fd"))
     assert refusal(folder / "pipe.yaml", folder) == (400, "Invalid configuration file: it is no regular file")
@@ -137,7 +137,7 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("case", FAULTY)
-def test_no_text_of_a_faulty_file_gets_into_the_answer(folder, case):
+def test_s58_no_text_of_a_faulty_file_gets_into_the_answer(folder, case):
     content, text = FAULTY[case]
     (folder / "store.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     status, detail = refusal(folder / "store.yaml", folder)
@@ -148,7 +148,7 @@ def test_no_text_of_a_faulty_file_gets_into_the_answer(folder, case):
 
 
 @pytest.mark.parametrize("url", ["redis://u:SECRET@h", "s3://SECRET", "blackhole://", "external://SECRET", "plugin://x"])
-def test_a_store_that_would_be_dialled_is_refused(folder, url):
+def test_s58_a_store_that_would_be_dialled_is_refused(folder, url):
     (folder / "store.yaml").write_text(f'remote_url: "{url}"\n')
     status, detail = refusal(folder / "store.yaml", folder)
     assert status == 400

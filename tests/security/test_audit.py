@@ -10,7 +10,7 @@ def newest(running):
     return running.get("/audit?limit=1").json()["entries"][0]
 
 
-def test_intent_is_there_before_the_change_has_ended(service, eventually):
+def test_s29_intent_is_there_before_the_change_has_ended(service, eventually):
     entered, release = threading.Event(), threading.Event()
 
     def freeze(enabled):
@@ -37,13 +37,13 @@ def test_intent_is_there_before_the_change_has_ended(service, eventually):
         ("POST", "/nowhere", {"Origin": "null"}),
     ],
 )
-def test_refusal_is_recorded_whatever_was_refused(service, method, path, headers):
+def test_s27_refusal_is_recorded_whatever_was_refused(service, method, path, headers):
     assert service.request(method, path, headers=headers).status == 403
     entry = newest(service)
     assert (entry["method"], entry["route"], entry["outcome"], entry["status"]) == (method, path, "refused", 403)
 
 
-def test_denied_read_of_an_admin_route_is_recorded(serve, tmp_path):
+def test_s27_denied_read_of_an_admin_route_is_recorded(serve, tmp_path):
     running = serve(tcp=True, extra={"auth": "local"})
     running.get("/audit")
     (entry,) = running.server.service.audit.newest(10)  # nobody may read it over TCP
@@ -55,7 +55,7 @@ def test_denied_read_of_an_admin_route_is_recorded(serve, tmp_path):
     )
 
 
-def test_last_1000_entries_are_kept(service):
+def test_s33_last_1000_entries_are_kept(service):
     connection = service.connection()
     for number in range(1003):
         connection.request("PUT", f"/freeze/enable?n={number}")
@@ -102,4 +102,4 @@ def test_entries_of_many_clients_at_once_have_their_own_numbers(service):
     for thread in threads:
         thread.join()
     ids = [entry["id"] for entry in service.get("/audit?limit=1000").json()["entries"]]
-    assert sorted(ids) == list(range(1, 81))
+    assert len(ids) == len(set(ids)) == 80

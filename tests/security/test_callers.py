@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from lmcache_admin.security import callers
+from lmcache_admin.security.sock_diag import NotToldError
+
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 NOBODY = 65534
 #: A client of another user: argv is uid, target and requests as JSON; it prints the statuses.
@@ -67,7 +70,19 @@ def statuses(running, requests=ASKED):
     return [running.request(method, path).status for method, path in requests]
 
 
-def test_own_user_over_tcp_is_operator(serve):
+@pytest.fixture(params=["asked", "listed"])
+def ways(request, monkeypatch):
+    """Both ways in which the kernel tells whose a connection is: the second is for where the first is forbidden."""
+    if request.param == "listed":
+
+        def forbidden(*_):
+            raise NotToldError("forbidden")
+
+        monkeypatch.setattr(callers, "tcp_owner", forbidden)
+
+
+@pytest.mark.usefixtures("ways")
+def test_s15_own_user_over_tcp_is_operator(serve):
     assert statuses(serve(tcp=True)) == [200, 200, 200, 403]
 
 
@@ -80,13 +95,15 @@ def test_with_auth_off_everybody_is_admin(serve):
 
 
 @needs_root
-def test_another_user_over_tcp_is_viewer(serve, ask_as):
+@pytest.mark.usefixtures("ways")
+def test_s15_another_user_over_tcp_is_viewer(serve, ask_as):
     running = serve(tcp=True)
     assert ask_as(NOBODY, running.target) == [200, 200, 403, 403]
     assert running.get("/freeze/status").json()["freeze"] is False
 
 
 @needs_root
+@pytest.mark.usefixtures("ways")
 def test_another_user_who_does_not_wait_for_the_answer_is_not_taken_for_root(serve, eventually):
     running = serve(tcp=True)
     subprocess.run([sys.executable, "-c", HASTY, str(NOBODY), str(running.target)], check=True, timeout=60)
@@ -122,7 +139,7 @@ def test_socket_is_closed_to_another_user_by_default(serve, ask_as, public_prefi
 
 
 @needs_root
-def test_level_of_a_logger_is_a_change_for_another_user(serve, ask_as):
+def test_s15_level_of_a_logger_is_a_change_for_another_user(serve, ask_as):
     running = serve(tcp=True)
     asked = [("GET", "/loglevel?logger_name=tests.callers"), ("GET", "/loglevel?logger_name=tests.callers&level=ERROR")]
     assert ask_as(NOBODY, running.target, asked) == [200, 403]
@@ -133,13 +150,13 @@ def test_level_of_a_logger_is_a_change_for_another_user(serve, ask_as):
     "header",
     ["X-Forwarded-User", "X-Role", "X-Remote-User", "X-Real-IP", "Remote-User", "Authorization", "Cookie"],
 )
-def test_no_header_lends_a_role(serve, header):
+def test_s18_no_header_lends_a_role(serve, header):
     answer = serve(tcp=True).request("GET", "/audit", headers={header: "admin"})
     assert answer.status == 403
 
 
 @pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
-def test_no_header_makes_a_change_of_a_read(service, header):
+def test_s18_no_header_makes_a_change_of_a_read(service, header):
     service.request("GET", "/freeze/status", headers={header: "PUT", "X-Original-URL": "/freeze/enable"})
     assert service.get("/freeze/status").json()["freeze"] is False
 
@@ -150,6 +167,7 @@ def test_refusal_says_which_role_is_needed_and_which_the_caller_has(serve):
     assert body["message"] == f"{refusal} Over the Unix socket the engine's own user is admin."
 
 
+@pytest.mark.usefixtures("ways")
 def test_own_user_over_ipv6_loopback_is_operator(serve):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -163,3 +181,16 @@ def test_own_user_over_ipv6_loopback_is_operator(serve):
         answer.read()
         assert answer.status == status
     connection.close()
+
+
+@pytest.mark.parametrize(("over_tcp", "role"), [(True, "operator"), (False, "admin")])
+def test_s12_where_the_kernel_does_not_tell_file_modes_and_loopback_decide(serve, monkeypatch, over_tcp, role):
+    # another system, which this one cannot be: the one place where a part of the machine is played
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    monkeypatch.setattr(callers, "_TABLE", Path("/no/such/table"))
+    monkeypatch.setattr(callers, "tcp_uid", lambda environ: None)
+    running = serve(tcp=over_tcp)
+    assert running.put("/freeze/enable").status == 200
+    assert running.get("/audit").status == (200 if role == "admin" else 403)
+    entry = running.server.service.audit.newest(5)[-1]
+    assert (entry["actor"], entry["role"], entry["uid"], entry["pid"]) == ("local client", role, None, None)

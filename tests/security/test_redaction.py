@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lmcache_admin.security.redaction import Redactor
+from lmcache_admin.settings import Settings
 
 #: Requirement S21: variable -> value; `hunter2` stands in the part that nobody may see.
 PLANTED = {
@@ -90,7 +91,7 @@ def lines_of(text):
     return dict(item.split("=", 1) for item in items)
 
 
-def test_none_of_the_planted_shapes_leaves_the_environment(service, monkeypatch):
+def test_s21_none_of_the_planted_shapes_leaves_the_environment(service, monkeypatch):
     for name, value in PLANTED.items():
         monkeypatch.setenv(f"PLANTED_{name}", value)
     answer = service.get("/env")
@@ -98,7 +99,7 @@ def test_none_of_the_planted_shapes_leaves_the_environment(service, monkeypatch)
     assert {f"PLANTED_{name}" for name in PLANTED} <= set(answer.json())
 
 
-def test_what_stands_beside_a_secret_stays_readable(service, monkeypatch):
+def test_s22_what_stands_beside_a_secret_stays_readable(service, monkeypatch):
     for name, value in PLANTED.items():
         monkeypatch.setenv(f"PLANTED_{name}", value)
     shown = service.get("/env").json()
@@ -109,7 +110,7 @@ def test_what_stands_beside_a_secret_stays_readable(service, monkeypatch):
     assert shown["PLANTED_JSON_INSIDE"] == '{"user": "bob", "nested": {"password": "******"}}'
 
 
-def test_of_100_harmless_variables_at_most_2_are_masked(service, monkeypatch):
+def test_s22_of_100_harmless_variables_at_most_2_are_masked(service, monkeypatch):
     ordinary = lines_of(HARMLESS)
     assert len(ordinary) >= 100
     for name, value in ordinary.items():
@@ -119,7 +120,7 @@ def test_of_100_harmless_variables_at_most_2_are_masked(service, monkeypatch):
     assert len(changed) <= 2, changed
 
 
-def test_every_key_of_the_configuration_is_readable_by_its_name(serve, monkeypatch):
+def test_s22_every_key_of_the_configuration_is_readable_by_its_name(serve, monkeypatch):
     running = serve()
     names = list(running.get("/conf").json())
     variables = {f"LMCACHE_{name.upper()}": "kept-1" for name in names}  # the engine that runs has read its own
@@ -137,7 +138,7 @@ def test_masking_twice_is_masking_once():
 
 
 @pytest.mark.parametrize("name", sorted(PLANTED))
-def test_planted_shape_in_an_error_text_is_masked(serve, tmp_path, name):
+def test_s24_planted_shape_in_an_error_text_is_masked(serve, tmp_path, name):
     running = serve(worker_id=0)
 
     def clear(**_):
@@ -150,7 +151,7 @@ def test_planted_shape_in_an_error_text_is_masked(serve, tmp_path, name):
     assert answer.json()["error"] == "Failed to clear cache"
 
 
-def test_configuration_is_masked_inside_nested_values(serve):
+def test_s21_configuration_is_masked_inside_nested_values(serve):
     running = serve(
         remote_url="redis://user:hunter2@cache:6379",
         extra_config={"store": {"password": "hunter2", "region": "eu"}, "ports": [1, 2]},
@@ -161,7 +162,7 @@ def test_configuration_is_masked_inside_nested_values(serve):
     assert shown["extra_config"]["ports"] == [1, 2]
 
 
-def test_inference_info_is_masked_in_text_and_in_objects(service):
+def test_s21_inference_info_is_masked_in_text_and_in_objects(service):
     class Settings:
         def __str__(self):
             return "Settings(model='m', hf_token='hunter2')"
@@ -177,7 +178,7 @@ def test_inference_info_is_masked_in_text_and_in_objects(service):
     }
 
 
-def test_value_that_cannot_be_printed_is_masked_alone(service):
+def test_s23_value_that_cannot_be_printed_is_masked_alone(service):
     class Broken:
         def __str__(self):
             raise RuntimeError("hunter2")
@@ -187,14 +188,14 @@ def test_value_that_cannot_be_printed_is_masked_alone(service):
     assert answer.json() == {"broken": "******", "model": "m"}
 
 
-def test_audit_keeps_arguments_without_their_secrets(service):
+def test_s21_audit_keeps_arguments_without_their_secrets(service):
     service.request("POST", "/conf?token=hunter2", '{"password": "hunter2"}', {"Content-Type": "application/json"})
     answer = service.get("/audit")
     assert "hunter2" not in answer.text
     assert answer.json()["entries"][0]["arguments"] == {"token": "******", "body": {"password": "******"}}
 
 
-def test_audit_and_errors_mask_what_a_path_or_query_says(service):
+def test_s21_s24_audit_and_errors_mask_what_a_path_or_query_says(service):
     service.put("/freeze/enable?note=password%3Dhunter2")
     assert "hunter2" not in service.get("/audit").text
     assert "hunter2" not in service.get("/periodic-threads/password=hunter2").text
@@ -245,3 +246,43 @@ def test_long_text_of_one_kind_holds_nobody_up(service, monkeypatch, unit):
 def test_the_shells_folder_is_shown_and_a_password_of_that_name_is_not():
     assert Redactor().mask({"PWD": "/workspace"}) == {"PWD": "/workspace"}
     assert Redactor().mask({"PWD": "hunter2"}) == {"PWD": "******"}
+
+
+def test_s23_an_answer_that_cannot_be_masked_is_a_failure_that_shows_nothing_of_it(service):
+    circle = {"model": "hunter2"}
+    circle["again"] = circle
+    service.manager.get_inference_info = lambda: circle
+    answer = service.get("/inference_info")
+    assert (answer.status, answer.json()["error"]) == (500, "Failed to get inference info")
+    assert "hunter2" not in answer.text
+
+
+def test_s23_a_text_on_which_the_redactor_fails_is_masked_whole(service, monkeypatch):
+    def fails(text):
+        raise RuntimeError("a fault of the redactor's")
+
+    redactor = service.server.service.redactor
+    monkeypatch.setattr(redactor, "_mask_text", fails)  # no input is known that makes it fail
+    assert redactor.mask_text("hunter2") == redactor.mask({"a": "hunter2"}) == "******"
+    answer = service.get("/env")
+    assert answer.status == 500
+    assert "hunter2" not in answer.text
+
+
+@pytest.mark.parametrize("body", [{"a": "x" * 2**21, "b": ["y" * 2**21] * 2}, {"a": [1] * 2_000_000}])
+def test_s23_an_answer_too_large_to_be_masked_is_a_failure(service, body):
+    service.manager.get_inference_info = lambda: body
+    answer = service.get("/inference_info")
+    assert (answer.status, answer.json()["error"]) == (500, "Failed to get inference info")
+    assert "too large to be masked" in answer.json()["message"]
+
+
+def test_s23_a_text_too_long_to_be_looked_through_is_masked_whole(service, monkeypatch):
+    service.manager.get_inference_info = lambda: {"a": "x" * 2**21, "b": "y"}
+    assert service.get("/inference_info").json() == {"a": "******", "b": "y"}
+
+
+def test_s24_the_repr_of_settings_holds_no_secret():
+    shown = repr(Settings(audit_file="/var/log/password=hunter2", redact_patterns=("token=hunter2",)))
+    assert "hunter2" not in shown
+    assert shown.startswith("Settings(enabled=False, host='127.0.0.1', port_start=6999")

@@ -24,7 +24,7 @@ def hang(release: threading.Event) -> Callable[[Any], bytes]:
     return view
 
 
-def test_64_reads_that_hang_for_good_delay_no_other_route(serve, page, hang, until):
+def test_s45_64_reads_that_hang_for_good_delay_no_other_route(serve, page, hang, until):
     site = serve(
         {
             "/hang": page(hang),
@@ -43,7 +43,7 @@ def test_64_reads_that_hang_for_good_delay_no_other_route(serve, page, hang, unt
         assert site.get(path).body == b"done"
 
 
-def test_full_lane_answers_503_with_reason_and_retry_after(serve, page, hang, until):
+def test_s45_full_lane_answers_503_with_reason_and_retry_after(serve, page, hang, until):
     site = serve(
         {"/a": page(hang), "/b": page(hang)}, lane_threads={"read": 2}, lane_queues={"read": 1}, deadlines={"read": 60}
     )
@@ -61,7 +61,7 @@ def test_full_lane_answers_503_with_reason_and_retry_after(serve, page, hang, un
     assert site.lane("read").rejected == 1
 
 
-def test_call_past_its_deadline_is_answered_504_and_its_late_answer_is_dropped(serve, page, hang, until, release):
+def test_s47_call_past_its_deadline_is_answered_504_and_its_late_answer_is_dropped(serve, page, hang, until, release):
     site = serve({"/hang": page(hang)}, deadlines={"read": 0.2})
     with site.connect() as sock:
         sock.sendall(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -77,7 +77,7 @@ def test_call_past_its_deadline_is_answered_504_and_its_late_answer_is_dropped(s
     assert b"late" not in received
 
 
-def test_written_off_thread_is_replaced_and_ends_when_its_call_returns(serve, page, hang, until, release):
+def test_s47_written_off_thread_is_replaced_and_ends_when_its_call_returns(serve, page, hang, until, release):
     site = serve({"/hang": page(hang)}, deadlines={"read": 0.2})
     assert site.get("/hang").status == 504
     until(lambda: site.lane("read").threads == 8)
@@ -87,7 +87,7 @@ def test_written_off_thread_is_replaced_and_ends_when_its_call_returns(serve, pa
     until(lambda: len([t for t in threading.enumerate() if t.name.startswith("lmcache-admin-read-")]) == 8)
 
 
-def test_no_more_than_32_threads_are_replaced(serve, page, hang, until, release):
+def test_s47_no_more_than_32_threads_are_replaced(serve, page, hang, until, release):
     paths = [f"/{number}" for number in range(12)]
     site = serve({path: page(hang) for path in paths}, deadlines={"read": 0.3}, lane_queues={"read": 64})
     for path in paths:
@@ -99,7 +99,7 @@ def test_no_more_than_32_threads_are_replaced(serve, page, hang, until, release)
     until(lambda: site.lane("read").threads == 8 and site.lane("read").stuck == 0)
 
 
-def test_route_holds_at_most_half_of_its_lane_and_blocks_nobody_behind_it(serve, page, hang, until):
+def test_s47_route_holds_at_most_half_of_its_lane_and_blocks_nobody_behind_it(serve, page, hang, until):
     site = serve({"/hang": page(hang), "/other": page(quickly)}, deadlines={"read": 60})
     site.ask("/hang", times=8)
     until(lambda: site.lane("read").queued == 4)
@@ -133,7 +133,7 @@ def test_waiting_request_is_passed_over_while_its_route_is_full(serve, page, unt
     until(lambda: (site.lane("read").busy, site.lane("read").queued) == (1, 1))
 
 
-def test_job_past_its_deadline_goes_on(serve, page, until, release):
+def test_s47_job_past_its_deadline_goes_on(serve, page, until, release):
     ended = threading.Event()
 
     def job(_environ: Any) -> bytes:

@@ -185,7 +185,7 @@ def open_sockets() -> str:
     return " ".join(links)
 
 
-def test_forked_child_has_no_server_and_no_error(serve, page, tmp_path):
+def test_s69_forked_child_has_no_server_and_no_error(serve, page, tmp_path):
     path = tmp_path / "admin"
     site = serve({"/": page(echo)}, socket_path=str(path))
     with site.connect() as sock:
@@ -207,7 +207,7 @@ def test_forked_child_has_no_server_and_no_error(serve, page, tmp_path):
     assert site.get("/").body == b"/"
 
 
-def test_port_is_free_when_the_parent_has_stopped_and_a_child_lives(serve, page):
+def test_s69_port_is_free_when_the_parent_has_stopped_and_a_child_lives(serve, page):
     site = serve({"/": page(echo)})
     port = site.server.port
     read, write = os.pipe()
@@ -231,7 +231,7 @@ def test_port_is_free_when_the_parent_has_stopped_and_a_child_lives(serve, page)
         os.close(write)
 
 
-def test_fork_under_load_leaves_the_parent_serving(serve, page):
+def test_s69_fork_under_load_leaves_the_parent_serving(serve, page):
     site = serve({"/": page(echo), "/quick": page(echo, quick=True)})
     end = time.monotonic() + 1
     done = threading.Event()
@@ -253,7 +253,7 @@ def test_fork_under_load_leaves_the_parent_serving(serve, page):
 
 
 @pytest.mark.parametrize("started", [0, 5, 18, 19])
-def test_machine_without_threads_is_one_line_and_leaves_nothing(monkeypatch, tmp_path, started):
+def test_s67_machine_without_threads_is_one_line_and_leaves_nothing(monkeypatch, tmp_path, started):
     # a limit for threads does not bind root, so the refusal of the system is played
     start, count = threading.Thread.start, [0]
 
@@ -274,7 +274,7 @@ def test_machine_without_threads_is_one_line_and_leaves_nothing(monkeypatch, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_loop_that_finds_no_spare_thread_gets_one_later(serve, page, monkeypatch, release, until):
+def test_s67_loop_that_finds_no_spare_thread_gets_one_later(serve, page, monkeypatch, release, until):
     # as above: the system's refusal is played
     def hang(_environ: Any) -> bytes:
         release.wait()

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from lmcache_admin.serving.options import connections_allowed
+
 
 def echo(environ: Any) -> bytes:
     return environ["PATH_INFO"].encode()
@@ -29,7 +31,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_server_serves_in_a_process_with_2000_open_files(serve, page, many_descriptors):
+def test_s41_server_serves_in_a_process_with_2000_open_files(serve, page, many_descriptors):
     with contextlib.ExitStack() as stack:
         for _ in range(2000):
             stack.enter_context(open(os.devnull))
@@ -42,7 +44,7 @@ def test_server_serves_in_a_process_with_2000_open_files(serve, page, many_descr
             assert sock.recv(4096).endswith(b"/read")
 
 
-def test_1000_idle_connections_disturb_nobody(serve, page, many_descriptors):
+def test_s44_1000_idle_connections_disturb_nobody(serve, page, many_descriptors):
     with contextlib.ExitStack() as stack:
         site = serve({"/quick": page(echo, quick=True)})
         for _ in range(1000):
@@ -50,7 +52,7 @@ def test_1000_idle_connections_disturb_nobody(serve, page, many_descriptors):
         assert site.get("/quick").body == b"/quick"
 
 
-def test_200_half_headers_disturb_nobody(serve, page, many_descriptors):
+def test_s44_200_half_headers_disturb_nobody(serve, page, many_descriptors):
     with contextlib.ExitStack() as stack:
         site = serve({"/quick": page(echo, quick=True)})
         for _ in range(200):
@@ -58,7 +60,20 @@ def test_200_half_headers_disturb_nobody(serve, page, many_descriptors):
         assert site.get("/quick").body == b"/quick"
 
 
-def test_longest_idle_connection_makes_room_at_the_limit(serve, page, until_closed):
+def test_s44_requests_are_answered_while_1000_connections_arrive(serve, page, until, many_descriptors):
+    site = serve({"/quick": page(echo, quick=True), "/read": page(echo)})
+    with contextlib.ExitStack() as stack:
+        for number in range(1000):
+            sock = stack.enter_context(site.connect())
+            if number % 5 == 0:
+                sock.sendall(b"GET /quick HTTP/1.1\r\nHost")
+            if number % 50 == 0:
+                assert site.get("/quick").body == b"/quick"
+                assert site.get("/read").body == b"/read"
+        until(lambda: len(site.server._loop.map) >= 1000)  # nobody was closed to make room
+
+
+def test_s44_longest_idle_connection_makes_room_at_the_limit(serve, page, until_closed):
     site = serve({"/quick": page(echo, quick=True)}, connection_limit=5)
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(site.connect()) for _ in range(5)]
@@ -71,7 +86,17 @@ def test_longest_idle_connection_makes_room_at_the_limit(serve, page, until_clos
         assert idle[4].recv(4096).endswith(b"/quick")
 
 
-def test_busy_connections_are_not_closed_for_new_ones(serve, page, release, until):
+@pytest.mark.parametrize(("files", "allowed"), [(100, 16), (300, 44), (1000, 744), (6000, 2000)])
+def test_s44_descriptors_of_the_host_bound_the_connections(many_descriptors, files, allowed):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    try:
+        assert connections_allowed(2000) == allowed
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_s44_busy_connections_are_not_closed_for_new_ones(serve, page, release, until):
     def hang(_environ: Any) -> bytes:
         release.wait()
         return b"late"
@@ -138,7 +163,7 @@ SHORT_OF_DESCRIPTORS = """
 """
 
 
-def test_server_without_descriptors_serves_on_and_recovers():
+def test_s67_server_without_descriptors_serves_on_and_recovers():
     code = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
     code += textwrap.dedent(SHORT_OF_DESCRIPTORS)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

@@ -160,7 +160,7 @@ def test_quick_call_of_another_connection_is_answered_after_a_hanging_one(serve,
 
 @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError, MemoryError])
 @pytest.mark.parametrize("quick", [True, False])
-def test_whatever_a_view_raises_is_a_500_and_the_server_goes_on(serve, page, raised, quick):
+def test_s52_whatever_a_view_raises_is_a_500_and_the_server_goes_on(serve, page, raised, quick):
     def fail(_environ: Any) -> bytes:
         raise raised("secret")
 

@@ -34,7 +34,7 @@ def stuck(serve: Any, page: Any, hang: View, until: Any) -> Any:
     return site
 
 
-def test_route_that_has_lost_its_share_is_refused_without_waiting(stuck):
+def test_s47_route_that_has_lost_its_share_is_refused_without_waiting(stuck):
     counters = stuck.lane("read")
     answer = stuck.get("/hang")
     assert answer.status == 503

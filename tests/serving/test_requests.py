@@ -36,7 +36,7 @@ def test_pipelined_requests_are_answered_in_their_order(site):
     assert bodies == [b"/a", b"/b", b"/c", b"/a", b"/b", b"/c", b"/a"]
 
 
-def test_pipelined_requests_of_one_connection_hold_one_place_in_a_lane(serve, page, release, until):
+def test_s46_pipelined_requests_of_one_connection_hold_one_place_in_a_lane(serve, page, release, until):
     def hang(_environ: Any) -> bytes:
         release.wait()
         return b"late"
@@ -111,7 +111,7 @@ def test_large_answer_arrives_whole(serve, page):
     assert site.get("/read").body == body
 
 
-def test_client_that_does_not_read_holds_no_thread(serve, page, until):
+def test_s46_client_that_does_not_read_holds_no_thread(serve, page, until):
     body = b"x" * 30_000_000
     site = serve({"/read": page(lambda _: body), "/quick": page(echo, quick=True)}, lane_threads={"read": 1})
     with site.connect() as sock:
@@ -174,7 +174,7 @@ def test_client_that_leaves_during_its_call_harms_nobody(serve, page, release, u
         (b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n", 405),
     ],
 )
-def test_protocol_error_is_json_and_closes(site, sent, status):
+def test_s42_s50_protocol_error_is_json_and_closes(site, sent, status):
     received = site.raw(sent)
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.%d %d " % (head[7] - 48, status))
@@ -182,12 +182,12 @@ def test_protocol_error_is_json_and_closes(site, sent, status):
     assert set(json.loads(body)) == {"error", "message"}
 
 
-def test_200_header_lines_are_served(site):
+def test_s42_200_header_lines_are_served(site):
     received = site.raw(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + b"X: 1\r\n" * 198 + b"\r\n")
     assert received.startswith(b"HTTP/1.1 200 OK")
 
 
-def test_body_of_exactly_the_limit_is_served(serve, page):
+def test_s42_body_of_exactly_the_limit_is_served(serve, page):
     site = serve({"/a": page(lambda environ: str(len(environ["wsgi.input"].read())).encode())})
     assert site.get("/a", "POST", b"x" * 1_048_576).body == b"1048576"
     assert site.get("/a", "POST", b"x" * 1_048_577).status == 413

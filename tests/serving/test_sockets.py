@@ -34,7 +34,7 @@ def test_port_0_becomes_the_port_that_the_system_chose(serve, page):
     assert site.server.socket_path is None
 
 
-def test_port_in_use_is_one_line(serve, page):
+def test_s70_port_in_use_is_one_line(serve, page):
     site = serve({"/": page(lambda _: b"ok")})
     with pytest.raises(StartError) as raised:
         server(port=site.server.port).start()
@@ -51,7 +51,7 @@ def test_port_is_free_again_after_stop(serve, page):
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "\udcff", "x" * 300])
-def test_host_that_is_not_ours_is_one_line(host):
+def test_s70_host_that_is_not_ours_is_one_line(host):
     with pytest.raises(StartError) as raised:
         server(host=host).bind()
     assert "\n" not in str(raised.value)
@@ -63,7 +63,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "admin_6999"
 
 
-def test_unix_socket_serves_with_mode_0600_and_is_gone_after_stop(serve, page, path):
+def test_s60_unix_socket_serves_with_mode_0600_and_is_gone_after_stop(serve, page, path):
     site = serve({"/": page(lambda environ: environ["REMOTE_ADDR"].encode())}, socket_path=str(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert site.get("/").body == b"localhost"
@@ -72,7 +72,7 @@ def test_unix_socket_serves_with_mode_0600_and_is_gone_after_stop(serve, page, p
     assert not path.exists()
 
 
-def test_mode_of_the_socket_is_the_settings(path):
+def test_s60_mode_of_the_socket_is_the_settings(path):
     one = server(socket_path=str(path), socket_mode=0o660)
     before = os.umask(0o077)
     try:
@@ -91,7 +91,7 @@ def test_missing_folders_are_made_for_us_alone(tmp_path):
     one.stop()
 
 
-def test_stale_socket_is_replaced(path):
+def test_s60_stale_socket_is_replaced(path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     one = server(socket_path=str(path))
@@ -101,7 +101,7 @@ def test_stale_socket_is_replaced(path):
     one.stop()
 
 
-def test_live_socket_of_another_is_not_taken_over(path):
+def test_s60_live_socket_of_another_is_not_taken_over(path):
     with socket.socket(socket.AF_UNIX) as alive:
         alive.bind(str(path))
         alive.listen(1)
@@ -112,7 +112,7 @@ def test_live_socket_of_another_is_not_taken_over(path):
         path.unlink()
 
 
-def test_live_socket_whose_queue_is_full_is_not_taken_over(path):
+def test_s60_live_socket_whose_queue_is_full_is_not_taken_over(path):
     with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as one:
         alive.bind(str(path))
         alive.listen(0)
@@ -122,14 +122,14 @@ def test_live_socket_whose_queue_is_full_is_not_taken_over(path):
         path.unlink()
 
 
-def test_regular_file_in_the_way_is_kept(path):
+def test_s60_regular_file_in_the_way_is_kept(path):
     path.write_text("precious")
     with pytest.raises(StartError, match="in the way"):
         server(socket_path=str(path)).start()
     assert path.read_text() == "precious"
 
 
-def test_symlink_in_the_way_is_kept(path, tmp_path):
+def test_s60_symlink_in_the_way_is_kept(path, tmp_path):
     target = tmp_path / "target"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(target))
@@ -141,7 +141,7 @@ def test_symlink_in_the_way_is_kept(path, tmp_path):
     target.unlink()
 
 
-def test_folder_that_others_may_write_to_is_refused_unless_sticky(tmp_path):
+def test_s60_folder_that_others_may_write_to_is_refused_unless_sticky(tmp_path):
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
@@ -153,7 +153,7 @@ def test_folder_that_others_may_write_to_is_refused_unless_sticky(tmp_path):
     one.stop()
 
 
-def test_socket_that_another_has_put_in_our_place_is_kept_at_stop(path):
+def test_s60_socket_that_another_has_put_in_our_place_is_kept_at_stop(path):
     one = server(socket_path=str(path))
     one.start()
     path.rename(path.with_name("moved"))
@@ -175,7 +175,7 @@ def test_path_of_107_bytes_serves(tmp_path):
     one.stop()
 
 
-def test_folder_that_is_a_file_is_one_line(tmp_path):
+def test_s70_folder_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError) as raised:
         server(socket_path=str(tmp_path / "file" / "admin")).start()

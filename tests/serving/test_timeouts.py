@@ -26,14 +26,14 @@ def drip(sock: socket.socket, data: bytes, every: float = 0.05) -> None:
     threading.Thread(target=send, daemon=True).start()
 
 
-def test_header_that_drips_is_cut(serve, page, until_closed):
+def test_s43_header_that_drips_is_cut(serve, page, until_closed):
     site = serve({"/": page(echo)}, header_seconds=0.5)
     with site.connect() as sock:
         drip(sock, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1000)
         assert until_closed(sock).startswith(b"HTTP/1.0 408 ")
 
 
-def test_body_that_drips_is_cut(serve, page, until_closed):
+def test_s43_body_that_drips_is_cut(serve, page, until_closed):
     site = serve({"/": page(echo)}, body_seconds=0.5)
     with site.connect() as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
@@ -43,7 +43,7 @@ def test_body_that_drips_is_cut(serve, page, until_closed):
     assert b"body was not complete within 0.5 s" in received
 
 
-def test_header_in_time_leaves_the_body_its_own_time(serve, page):
+def test_s43_header_in_time_leaves_the_body_its_own_time(serve, page):
     site = serve({"/": page(echo)}, header_seconds=0.3, body_seconds=60)
     with site.connect() as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\na")
@@ -75,7 +75,7 @@ def test_connection_whose_call_takes_long_is_not_idle(serve, page, until):
     assert answers[0].body == b"slow"
 
 
-def test_client_that_does_not_take_its_answer_is_cut(serve, page, until, until_closed):
+def test_s46_client_that_does_not_take_its_answer_is_cut(serve, page, until, until_closed):
     site = serve({"/": page(lambda _: b"x" * 30_000_000)}, slow_reader_seconds=0.5, slow_reader_rate=1e9)
     with site.connect() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -84,7 +84,7 @@ def test_client_that_does_not_take_its_answer_is_cut(serve, page, until, until_c
         assert len(until_closed(sock)) < 30_000_000
 
 
-def test_pipelined_beginning_of_a_request_is_timed_from_when_it_is_asked_for(serve, page, release, until):
+def test_s43_pipelined_beginning_of_a_request_is_timed_from_when_it_is_asked_for(serve, page, release, until):
     def hang(_environ: Any) -> bytes:
         release.wait()
         return b"first"

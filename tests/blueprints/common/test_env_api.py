@@ -36,7 +36,7 @@ def test_password_in_a_url_is_masked_and_the_rest_stays(service, monkeypatch):
     assert service.get("/env").json()["LMCACHE_REMOTE_URL"] == "redis://user:******@cache.local:6379/0"
 
 
-def test_name_and_value_that_are_not_utf_8_are_shown_escaped(service, monkeypatch):
+def test_s72_name_and_value_that_are_not_utf_8_are_shown_escaped(service, monkeypatch):
     monkeypatch.setitem(os.environ, "ODD_\udcff", "v\udcfe")
     answer = service.get("/env")
     assert answer.status == 200

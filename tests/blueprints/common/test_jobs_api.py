@@ -162,7 +162,7 @@ def test_waiting_job_is_cancelled_without_being_begun(slow, eventually):
     assert engine.calls == 2
 
 
-def test_one_route_holds_half_of_the_threads_and_places_then_it_is_503(slow, eventually):
+def test_s47_one_route_holds_half_of_the_threads_and_places_then_it_is_503(slow, eventually):
     running, engine = slow(lane_queues={"job": 4})
     places = [begin(running) for _ in range(4)]
     states = [job(running, place)["state"] for place in places]
@@ -175,7 +175,7 @@ def test_one_route_holds_half_of_the_threads_and_places_then_it_is_503(slow, eve
         eventually(lambda place=place: job(running, place)["state"] == "done")
 
 
-def test_past_the_deadline_the_request_is_504_with_the_job_which_goes_on(slow, eventually):
+def test_s47_past_the_deadline_the_request_is_504_with_the_job_which_goes_on(slow, eventually):
     running, engine = slow(deadlines={"job": 0.2})
     late = running.delete("/cache/clear")
     assert (late.status, late.json()["error"]) == (504, "Timed out: clear cache")
@@ -187,7 +187,7 @@ def test_past_the_deadline_the_request_is_504_with_the_job_which_goes_on(slow, e
     assert job(running, place)["result"] == {"status": "success", "num_removed": 160}
 
 
-def test_route_whose_jobs_all_hang_is_refused_at_once_and_recovers(slow, eventually):
+def test_s47_route_whose_jobs_all_hang_is_refused_at_once_and_recovers(slow, eventually):
     running, engine = slow(deadlines={"job": 0.1})
     places = [begin(running), begin(running)]
 

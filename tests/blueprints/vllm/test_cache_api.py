@@ -76,7 +76,7 @@ def test_bad_range_is_400_with_the_reason(service, operation, given, why):
 
 
 @pytest.mark.parametrize("given", ["0,1000001", "0,100000000000", "0," + "9" * 400])
-def test_range_above_a_million_is_400_with_the_bound(service, given):
+def test_s48_range_above_a_million_is_400_with_the_bound(service, given):
     answer = service.post(f"/cache/store?tokens_mock={given}")
     assert (answer.status, answer.json()["error"]) == (400, "Invalid tokens_mock format")
     assert "1000000" in answer.json()["message"]

@@ -110,7 +110,7 @@ def test_good_value_is_set_and_reported(service, key, given, stored):
         ("hidden_states_retrieve_mode", '"nope"'),
     ],
 )
-def test_value_that_does_not_fit_its_key_is_refused_and_the_old_one_stays(service, key, given):
+def test_s20_value_that_does_not_fit_its_key_is_refused_and_the_old_one_stays(service, key, given):
     before = value(service, key)
     answer = change(service, f'{{"{key}": {given}}}')
     assert (answer.status, answer.json()) == (400, {"updated": {}, "errors": {key: FAILED}})
@@ -135,20 +135,20 @@ def test_value_that_does_not_fit_its_key_is_refused_and_the_old_one_stays(servic
         "gds_path",
     ],
 )
-def test_key_that_decides_who_may_what_or_holds_a_place_is_not_mutable(service, key):
+def test_s20_key_that_decides_who_may_what_or_holds_a_place_is_not_mutable(service, key):
     before = service.get("/conf").json()
     answer = change(service, {key: "x"})
     assert (answer.status, answer.json()) == (400, {"updated": {}, "errors": {key: IMMUTABLE}})
     assert service.get("/conf").json() == before
 
 
-def test_no_key_whose_name_says_url_path_or_plugin_can_be_set(service):
+def test_s20_no_key_whose_name_says_url_path_or_plugin_can_be_set(service):
     keys = [k for k in service.get("/conf").json() if k.endswith(("_url", "_path")) or "plugin" in k]
     errors = change(service, dict.fromkeys(keys, "x")).json()["errors"]
     assert errors == dict.fromkeys(keys, IMMUTABLE)
 
 
-def test_some_good_and_some_bad_is_200_and_the_good_ones_stay(service):
+def test_s20_some_good_and_some_bad_is_200_and_the_good_ones_stay(service):
     answer = change(service, {"chunk_size": "x", "min_retrieve_tokens": 4, "nope": 1, "remote_url": "redis://x"})
     assert (answer.status, answer.type) == (200, "application/json")
     assert answer.text == (

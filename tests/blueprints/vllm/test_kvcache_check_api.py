@@ -161,7 +161,7 @@ def test_chunk_size_that_is_not_positive_is_400(service, size):
     )
 
 
-def test_more_than_a_million_digests_are_400_with_the_bound(service):
+def test_s48_more_than_a_million_digests_are_400_with_the_bound(service):
     service.manager.lmcache_engine.gpu_connector.named = {
         f"l{n}": np.zeros((100_000, 1, 1), np.uint8) for n in range(11)
     }

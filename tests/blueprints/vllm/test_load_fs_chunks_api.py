@@ -235,7 +235,7 @@ def test_a_store_that_cannot_be_opened_is_500(running, config, url, keys, text):
     assert "SECRET" not in answer.text
 
 
-def test_nothing_but_folders_is_opened(running, config):
+def test_s58_nothing_but_folders_is_opened(running, config):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()

@@ -88,12 +88,12 @@ def test_without_an_engine_it_is_503_after_422(serve):
     assert running.post(PATH, "{}").status == 422
 
 
-def test_by_default_the_settings_files_folder_is_where_configurations_lie(serve, tmp_path, config, monkeypatch):
+def test_s58_by_default_the_settings_files_folder_is_where_configurations_lie(serve, tmp_path, config, monkeypatch):
     monkeypatch.setenv("LMCACHE_CONFIG_FILE", str(tmp_path / "lmcache.yaml"))
     assert serve().post(PATH, body(config)).status == 200
 
 
-def test_without_a_settings_file_no_configuration_is_read(service, config):
+def test_s58_without_a_settings_file_no_configuration_is_read(service, config):
     assert service.post(PATH, body(config)).status == 400
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from lmcache_admin.security.secret_names import HINT, is_secret, is_secret_name, opens_something
-from lmcache_admin.security.secret_values import Span, line_span, value_span
+from lmcache_admin.secrecy.names import HINT, is_secret, is_secret_name, opens_something
+from lmcache_admin.secrecy.spans import Span, line_span, value_span
 
 MASK = "******"
 

@@ -1,0 +1,99 @@
+"""The chain of audit lines: each holds the digest of the line before it and its own, so that no change goes unseen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: First line of every file; a newer format is refused by name.
+FORMAT = 1
+HEADER = json.dumps({"lmcache_admin_audit": FORMAT}).encode() + b"\n"
+#: What stands for the line before the first one.
+BEGINNING = "0" * 64
+
+
+class BrokenChain(Exception):
+    """A line that is not what was written there.
+
+    Args:
+        place: File and line.
+        what: What is wrong with it.
+    """
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(f"{place}: {what}")
+        self.place, self.what = place, what
+
+
+@dataclass(frozen=True)
+class Link:
+    """The end of a chain so far: number and digest of its last line."""
+
+    number: int = 0
+    digest: str = BEGINNING
+
+
+def chained(record: Mapping[str, Any], last: Link) -> tuple[bytes, Link]:
+    """Make the line that follows `last`, and the link that it is."""
+    body = {"seq": last.number + 1, **record, "prev": last.digest}
+    digest = _digest(body)
+    line = json.dumps({**body, "hash": digest}, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return line.encode() + b"\n", Link(last.number + 1, digest)
+
+
+def read_link(line: bytes) -> Link:
+    """Read the link of a line without checking it.
+
+    Raises:
+        ValueError: It is no line of an audit.
+    """
+    record = json.loads(line)
+    try:
+        return Link(int(record["seq"]), str(record["hash"]))
+    except (KeyError, TypeError):
+        raise ValueError("no line of an audit") from None
+
+
+def verify(lines: Iterable[tuple[str, bytes]], last: Link | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Walk over lines in the order of their files, and yield each with its place.
+
+    Args:
+        lines: (place, line) of all files, oldest first, headers included.
+        last: The link before the first line; None where that was rotated away.
+
+    Raises:
+        BrokenChain: A line was changed, removed, put elsewhere, or is of a newer format.
+    """
+    for place, line in lines:
+        record = _record(place, line)
+        if "lmcache_admin_audit" in record:
+            if record["lmcache_admin_audit"] != FORMAT:
+                raise BrokenChain(place, f"format {record['lmcache_admin_audit']!r}; this version reads {FORMAT}")
+            continue
+        digest = record.pop("hash", None)
+        if digest != _digest(record):
+            raise BrokenChain(place, "the line was changed: its digest is another")
+        if last is not None and record.get("seq") != last.number + 1:
+            raise BrokenChain(place, f"line {record.get('seq')} follows line {last.number}: lines are missing or moved")
+        if last is not None and record.get("prev") != last.digest:
+            raise BrokenChain(place, "the line before it is not the one that stood there")
+        last = Link(record["seq"], str(digest))
+        yield place, record
+
+
+def _record(place: str, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        raise BrokenChain(place, "no JSON: the line is torn or was changed") from None
+    if not isinstance(record, dict):
+        raise BrokenChain(place, "no record")
+    return record
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

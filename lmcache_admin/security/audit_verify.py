@@ -1,0 +1,73 @@
+"""Verifying an audit that others may be writing to at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from lmcache_admin.security.audit_chain import BrokenChain, verify
+from lmcache_admin.security.audit_places import beside, files_of, parse_head
+
+
+class Opened(NamedTuple):
+    """A file as it was when the lock was held."""
+
+    path: Path
+    file: BinaryIO
+    size: int
+
+
+def verify_files(path: Path) -> tuple[int, int]:
+    """Verify the chain in `path` and its rotated files, as they are at this moment; nobody is held up by it.
+
+    Returns:
+        Number of the first and of the last line; (0, 0) when there is none.
+
+    Raises:
+        BrokenChain: It names file and line.
+        OSError: A file cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        files, head = _at_this_moment(path, stack)
+        first = number = 0
+        for _, record in verify(_lines(files)):
+            first, number = first or record["seq"], record["seq"]
+    wanted, last = parse_head(head)
+    if wanted > last.number:  # all were rotated away, and no line has come since
+        return first, number
+    if wanted and (not first or first > wanted):
+        raise BrokenChain(str(path), f"lines {wanted} to {first - 1 if first else last.number} are missing")
+    if last.number > number:
+        raise BrokenChain(str(path), f"lines {number + 1} to {last.number} are missing at the end")
+    return first, number
+
+
+def _at_this_moment(path: Path, stack: contextlib.ExitStack) -> tuple[list[Opened], bytes]:
+    """Open all files while nobody writes, so that they and the head belong together."""
+    head = stack.enter_context(beside(path, "head").open("rb")) if beside(path, "head").exists() else None
+    if head is not None:
+        fcntl.flock(head, fcntl.LOCK_SH)
+    opened = []
+    for one in files_of(path):
+        file = stack.enter_context(one.open("rb"))
+        opened.append(Opened(one, file, os.fstat(file.fileno()).st_size))
+    if head is None:
+        return opened, b""
+    told = head.read(128)
+    fcntl.flock(head, fcntl.LOCK_UN)
+    return opened, told
+
+
+def _lines(files: list[Opened]) -> Iterator[tuple[str, bytes]]:
+    for path, file, size in files:
+        left = size
+        for number, line in enumerate(file, 1):
+            left -= len(line)
+            torn = not line.endswith(b"\n") and path is files[-1].path
+            if left < 0 or torn:  # written since, or by somebody who was killed: the head knows what must be there
+                break
+            yield f"{path}:{number}", line

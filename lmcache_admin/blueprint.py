@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
@@ -107,7 +108,8 @@ class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no t
         declaration = _checked(Declaration(**{**self._defaults, **declared}), f"{method} {path}")
 
         def decorate(view: View) -> View:
-            answer = _answering(view, declaration)
+            begins_work = view.__annotations__.get("return") in (Work, "Work")
+            answer = _answering(view, replace(declaration, begins_work=begins_work))
             self.add_url_rule(
                 path,
                 f"{view.__name__}_{method.lower()}",

@@ -25,6 +25,7 @@ class Declaration:
             setting that says so; empty: never. One that changes something says itself when the change begins.
         quick: Whether it is short enough to be answered without a thread of its own.
         destructive: Whether what it drops cannot be had back: the audit has it on the medium before it begins.
+        begins_work: Whether its view returns `Work`, so that a request may prefer not to wait; told by its annotation.
         changes_if: Query parameters whose presence makes a read a change (and asks for the role operator).
         switch: Name of the setting that has to be true for this to exist; otherwise `switched_off` is answered.
         switched_off: Text of the 404 while `switch` is false.
@@ -42,6 +43,7 @@ class Declaration:
     style: str = "compact"
     public: str = ""
     quick: bool = False
+    begins_work: bool = False
     destructive: bool = False
     changes_if: tuple[str, ...] = ()
     switch: str | None = None

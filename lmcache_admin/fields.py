@@ -37,6 +37,8 @@ _TRUE = frozenset(("1", "t", "true", "y", "yes", "on"))
 _FALSE = frozenset(("0", "f", "false", "n", "no", "off"))
 #: Most tokens that one request may invent (requirement S48).
 MAX_TOKENS = 1_000_000
+#: Largest token id: models' own are 32 bit numbers.
+LARGEST_TOKEN = 2**31 - 1
 
 
 class Integer(Field[int]):
@@ -123,4 +125,6 @@ def _ends(text: str) -> tuple[int, int]:
         raise ValueError("start must be less than end")
     if end - start > MAX_TOKENS:
         raise ValueError(f"{end - start} tokens asked, at most {MAX_TOKENS} allowed")
+    if start < -LARGEST_TOKEN or end - 1 > LARGEST_TOKEN:
+        raise ValueError(f"a token id goes up to {LARGEST_TOKEN}")
     return start, end

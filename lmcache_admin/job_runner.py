@@ -17,8 +17,10 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that a job's result is kept.
 KEPT_SECONDS = 3600.0
-#: How many ended jobs are kept, and how many bytes their results may have in all.
-KEPT_JOBS, KEPT_BYTES = 1000, 64 * 1024 * 1024
+#: How many ended jobs are kept whose result somebody may come for, and how many bytes those results may have in all.
+KEPT_JOBS, KEPT_BYTES = 10_000, 64 * 1024 * 1024
+#: How many are shown whose result went to the request that waited for it.
+SHOWN_JOBS = 100
 #: How deaths of their threads are counted.
 _KIND = "work"
 
@@ -34,7 +36,7 @@ class Busy(Failure):
 @dataclass
 class _Entry:
     job: Job
-    act: Callable[[Job], Outcome]
+    act: Callable[[Job], Outcome] | None  # dropped once begun: it holds the request's body and the host's parts
     on_end: Callable[[Job], None] | None = None
     thread: threading.Thread | None = None
 
@@ -81,8 +83,9 @@ class Jobs:
             ready = self._take_ready()
         self._start(ready)
 
-    def when_ended(self, job: Job, call: Callable[[Job], None]) -> None:
-        """Have `call` called once the job has ended; at once if it has."""
+    def keep(self, job: Job, call: Callable[[Job], None]) -> None:
+        """Keep a job's result for who comes for it, and have `call` called once it has ended; at once if it has."""
+        job.kept = True
         with self._lock:
             entry = self._entries.get(job.id)
             if entry is not None and job.state not in ENDED:
@@ -191,10 +194,12 @@ class Jobs:
     def _run(self, entry: _Entry) -> None:
         job, outcome = entry.job, None
         job.start()
+        act, entry.act = entry.act, None
         try:
-            outcome = entry.act(job)
+            outcome = act(job) if act is not None else None
         except BaseException:  # a fault of ours: the next job must have its turn
             logger.exception("The job %s (%s) was lost", job.id, job.operation)
+        del act
         self._end(entry, outcome)
 
     def _end(self, entry: _Entry, outcome: Outcome | None) -> None:
@@ -217,15 +222,17 @@ class Jobs:
             del self._entries[job.id]
 
     def _overdue(self, now: float) -> Iterator[Job]:
-        count = size = 0
+        counts, size = {True: 0, False: 0}, 0
         for entry in reversed(list(self._entries.values())):
-            ended, outcome = entry.job.ended_at, entry.job.outcome
-            if ended is None:
+            job = entry.job
+            if job.ended_at is None:
                 continue
-            count += 1
-            size += len(outcome.payload) if outcome else 0
-            if now - ended > KEPT_SECONDS or count > KEPT_JOBS or size > KEPT_BYTES:
-                yield entry.job
+            counts[job.kept] += 1
+            size += len(job.outcome.payload) if job.outcome else 0
+            if now - job.ended_at > KEPT_SECONDS or counts[job.kept] > (KEPT_JOBS if job.kept else SHOWN_JOBS):
+                yield job
+            elif size > KEPT_BYTES:
+                job.drop_result()
 
 
 def _state(job: Job, outcome: Outcome | None) -> str:

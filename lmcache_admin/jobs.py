@@ -6,15 +6,15 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from lmcache_admin.declaration import Declaration
 from lmcache_admin.errors import Failure
 
-#: How many errors of single items a job keeps; it counts them all.
-ERRORS_KEPT = 100
+#: How many errors of single items a job keeps, and how many letters of each; it counts them all.
+ERRORS_KEPT, LETTERS_KEPT = 100, 500
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 #: States of a job that has ended.
@@ -72,13 +72,26 @@ class Job:
         actor: Who asked.
         note: Takes what was so before the work and what is so after it, for the audit.
         role: The least role that may ask for it.
+        asked: Path and query that asked for it, shortened.
+
+    Attributes:
+        kept: Whether its result is kept for who comes for it; a request that waits takes it along itself.
+        dropped: Whether its result is no longer there.
     """
 
     def __init__(
-        self, operation: str, route: str, actor: str, note: Note | None = None, role: str = "viewer"
+        self,
+        operation: str,
+        route: str,
+        actor: str,
+        note: Note | None = None,
+        role: str = "viewer",
+        asked: str = "",
     ) -> None:
         self.id = secrets.token_hex(8)
         self.operation, self.route, self.actor, self.role = operation, route, actor, role
+        self.asked = asked[:LETTERS_KEPT]
+        self.kept = self.dropped = False
         self._note = note
         self.state = QUEUED
         self.outcome: Outcome | None = None
@@ -133,7 +146,7 @@ class Job:
         with self._lock:
             self._error_count += 1
             if len(self._errors) < ERRORS_KEPT:
-                self._errors.append({"item": item, "error": reason})
+                self._errors.append({"item": item[:LETTERS_KEPT], "error": reason[:LETTERS_KEPT]})
 
     def note_change(self, before: Any, after: Any) -> None:
         """Tell the audit what was so before the work and what is so after it."""
@@ -152,7 +165,14 @@ class Job:
         with self._lock:
             self.state, self.outcome = state, outcome
             self._ended, self._ended_at = _now(), time.monotonic()
+            self._note = None
         self._end.set()
+
+    def drop_result(self) -> None:
+        """Keep the status and forget the body."""
+        with self._lock:
+            if self.outcome is not None:
+                self.outcome, self.dropped = replace(self.outcome, payload=b""), True
 
     # -- for everybody
 
@@ -176,6 +196,7 @@ class Job:
                 "id": self.id,
                 "operation": self.operation,
                 "route": self.route,
+                "asked": self.asked,
                 "actor": self.actor,
                 "state": self.state,
                 "created": self._created,

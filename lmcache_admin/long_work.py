@@ -14,6 +14,7 @@ from lmcache_admin.errors import Failure, Forbidden
 from lmcache_admin.host.current import current_arrival, current_service
 from lmcache_admin.jobs import Job, Outcome, Work
 from lmcache_admin.rendering import PRINTING, render
+from lmcache_admin.serving.lanes import RESPOND_ASYNC, prefers_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,6 @@ CONCLUDE = "lmcache_admin.audit_conclude"
 RECHECK = "lmcache_admin.recheck"
 #: A request gives its job up this much earlier than the lane would give up the request, as a share of the deadline.
 _MARGIN, _MOST = 0.05, 1.0
-_PREFERENCE = "respond-async"
 
 
 def carry_out(work: Work, declaration: Declaration) -> Response:
@@ -42,16 +42,16 @@ def carry_out(work: Work, declaration: Declaration) -> Response:
     route = f"{asked.method} {rule.rule if rule else path}"
     environ = asked.environ
     actor, note = environ.get("lmcache_admin.actor", ""), environ.get("lmcache_admin.note")
-    job = Job(declaration.operation, route, actor, note, declaration.role)
+    job = Job(declaration.operation, route, actor, note, declaration.role, _asked())
     allowed: Callable[[], bool] | None = environ.get(RECHECK)
     service.jobs.submit(job, lambda begun: _outcome(_if_allowed(work, allowed), declaration, path, service, begun))
     if _prefers_async():
-        _hand_over_audit(service, job)
-        headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": _PREFERENCE}
+        _keep(service, job)
+        headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": RESPOND_ASYNC}
         return render(job.describe(), "compact", 202, headers)
     if job.wait(_patience(service.settings.deadlines["job"])):
         return _answer(job)
-    _hand_over_audit(service, job)
+    _keep(service, job)
     raise Failure(
         504,
         {
@@ -99,7 +99,13 @@ def _answer(job: Job) -> Response:
     outcome = job.outcome
     if outcome is None:
         raise RuntimeError(f"the job {job.id} was lost; the log says how")
+    job.drop_result()
     return Response(outcome.payload, outcome.status, outcome.headers, content_type=outcome.content_type)
+
+
+def _asked() -> str:
+    query = request.query_string.decode("utf-8", "replace")
+    return f"{request.path}?{query}" if query else request.path
 
 
 def _patience(deadline: float) -> float:
@@ -107,11 +113,15 @@ def _patience(deadline: float) -> float:
 
 
 def _prefers_async() -> bool:
-    asked = ",".join(request.headers.getlist("Prefer"))
-    return any(item.partition(";")[0].strip().lower() == _PREFERENCE for item in asked.split(","))
+    return prefers_async(",".join(request.headers.getlist("Prefer")))
 
 
-def _hand_over_audit(service: Service, job: Job) -> None:
+def _keep(service: Service, job: Job) -> None:
+    """Keep the job's result, and let its end conclude the audit's entry."""
     conclude: Callable[[int], Any] | None = request.environ.pop(CONCLUDE, None)
-    if conclude is not None:
-        service.jobs.when_ended(job, lambda ended: conclude(ended.outcome.status if ended.outcome else 500))
+
+    def ended(job: Job) -> None:
+        if conclude is not None:
+            conclude(job.outcome.status if job.outcome else 500)
+
+    service.jobs.keep(job, ended)

@@ -60,10 +60,12 @@ class ContractParser(FlaskParser):
         """Return the body as the one field of `schema`; a body must be JSON by its content type, and may be absent."""
         name = next(iter(schema.fields))
         data = whole_body(req)
-        if not data.strip():
+        if not data:  # blanks alone are a body, and no JSON
             return {name: None}
         if not core.is_json(req.mimetype):
             return {name: data.decode("utf-8", "replace")}
+        if not data.strip():
+            return abort_unprocessable({"json": ["Not a JSON document: it is blank."]})
         return {name: self._raw_load_json(req)}
 
     def load_files(self, req: Request, schema: Schema | None) -> Any:

@@ -112,4 +112,6 @@ def methods_of(rule: Rule) -> set[str]:
 
 def _route(entry: Served) -> Route:
     declared = entry.declaration
-    return Route(f"{entry.method} {entry.rule}", declared.operation, declared.lane, quick=declared.quick)
+    name = f"{entry.method} {entry.rule}"
+    begun = Route(f"{name} (begun)", declared.operation, "read", quick=False) if declared.begins_work else None
+    return Route(name, declared.operation, declared.lane, declared.quick, begun)

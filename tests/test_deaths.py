@@ -131,7 +131,7 @@ def test_s68_job_whose_thread_dies_has_failed_and_holds_no_place(eventually, mon
     kill(thread)
     eventually(lambda: not thread.is_alive())
     ended: list[Job] = []
-    jobs.when_ended(job, ended.append)
+    jobs.keep(job, ended.append)
     assert jobs.counts()["running"] == 1
     jobs.mend()
     assert (job.state, job.outcome, ended) == (FAILED, None, [job])

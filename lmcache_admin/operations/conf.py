@@ -118,7 +118,8 @@ def _fits(value: Any, definition: Mapping[str, Any]) -> bool:
     if value is None:
         return type(None) in kinds or definition.get("default") is None
     if bool in kinds:
-        return value in (True, False, 0, 1) or (isinstance(value, str) and value.strip().lower() in _TRUE + _FALSE)
+        whole = isinstance(value, int) and value in (0, 1)  # true and false are 1 and 0
+        return whole or (isinstance(value, str) and value.strip().lower() in _TRUE + _FALSE)
     if int in kinds:
         return not (isinstance(value, float) and not value.is_integer())
     return True

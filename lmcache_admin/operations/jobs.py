@@ -56,7 +56,7 @@ def read(registry: Registry, job_id: str, may: May) -> dict[str, Any]:
     job = _job(registry, job_id)
     outcome = job.outcome
     body: Any = None
-    if outcome is not None and _may_see(job, may):
+    if outcome is not None and not job.dropped and _may_see(job, may):
         text = outcome.payload.decode()
         body = json.loads(text) if outcome.content_type.startswith("application/json") else text
     return {**job.describe(), "result": body}
@@ -66,7 +66,7 @@ def result(registry: Registry, job_id: str, may: May) -> tuple[Content, int]:
     """Return the answer that the job's own request gets, and its status.
 
     Raises:
-        Failure: 404, there is none of that id; 409, it has not ended.
+        Failure: 404, there is none of that id; 409, it has not ended; 410, its result is kept no longer.
         Forbidden: It is an admin's.
     """
     job = _job(registry, job_id)
@@ -75,6 +75,9 @@ def result(registry: Registry, job_id: str, may: May) -> tuple[Content, int]:
     outcome = job.outcome
     if outcome is None:
         raise Failure(409, {"error": "No result", "message": f"The job {job.id} is {job.state}."})
+    if job.dropped:
+        text = "The request that waited for it has it." if not job.kept else "It made room for later results."
+        raise Failure(410, {"error": "No result", "message": f"The job {job.id} is {job.state}. {text}"})
     return Content(outcome.payload, outcome.content_type), outcome.status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
@@ -16,6 +17,9 @@ from lmcache_admin.operations.kvcache_rows import PIECE, Numbers, Rows, Scratch
 T = TypeVar("T")
 #: Most threads; each has up to three pieces of memory.
 MAX_THREADS = 16
+#: Bytes for a digest below which the interpreter is the limit, not the hash: further threads would only keep the
+#: host's own from running, so that one does it, and rests so many seconds after each so many digests.
+SMALL, RESTED, REST = 16 * 1024, 64, 0.0005
 
 
 def layer_digests(layers: Sequence[Rows], chunks: Sequence[Numbers], job: Job) -> list[list[str]]:
@@ -61,12 +65,17 @@ def _compute(
     size = sum(layer.slot_bytes for layer in layers) * sum(map(len, chunks))
     job.begin(size, "bytes")
 
+    count = len(layers) * len(chunks)
+    small = size < SMALL * count
+
     def work(places: Iterator[tuple[int, int]]) -> None:
         scratch = Scratch()
-        for chunk, layer in places:
+        for number, (chunk, layer) in enumerate(places):
             keep(chunk, layer, _digest(layers[layer], chunks[chunk], scratch, job))
+            if small and number % RESTED == 0:
+                time.sleep(REST)
 
-    threads = min(_cores(), MAX_THREADS, len(layers) * len(chunks), size // PIECE)
+    threads = 1 if small else min(_cores(), MAX_THREADS, count, size // PIECE)
     _share(product(range(len(chunks)), range(len(layers))), work, threads)
 
 

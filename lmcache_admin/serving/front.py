@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lmcache_admin.serving.answers import Refusal, failed, overloaded, stopped, timed_out
 from lmcache_admin.serving.call import NEW, QUEUED, Call
 from lmcache_admin.serving.dispatcher import Lanes
-from lmcache_admin.serving.lanes import Classify, Route
+from lmcache_admin.serving.lanes import Classify, Route, prefers_async
 from lmcache_admin.serving.reasons import STOPPING
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Front:
             path = "/" + path.lstrip("/")
         try:
             route = self._classify(request.command, path)
+            if route.begun is not None and prefers_async(request.headers.get("PREFER", "")):
+                route = route.begun
             self.lanes.lane(route)  # must be one that we have
             return route
         except Exception:  # logged; a fault of the classing costs a lane its choice and no request its answer

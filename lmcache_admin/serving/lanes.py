@@ -25,12 +25,24 @@ class Route:
         operation: what the caller asked for, in words; error answers name it.
         lane: one of `LANES`.
         quick: the answer needs no waiting and may be given by the thread that runs the loop.
+        begun: the route of a request that only has its work begun (`Prefer: respond-async`): it does not wait for a
+            thread that others wait in for their results.
     """
 
     name: str
     operation: str
     lane: str
     quick: bool
+    begun: Route | None = None
+
+
+#: The preference of RFC 7240 for an answer before the work is done.
+RESPOND_ASYNC = "respond-async"
+
+
+def prefers_async(header: str) -> bool:
+    """Tell whether a `Prefer` header asks for an answer before the work is done."""
+    return any(item.partition(";")[0].strip().lower() == RESPOND_ASYNC for item in header.split(","))
 
 
 Classify = Callable[[str, str], Route]

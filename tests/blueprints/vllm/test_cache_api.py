@@ -179,3 +179,19 @@ def test_engine_that_is_not_ready_yet_is_503(service, method, path):
 def test_body_of_a_route_without_one_is_ignored(service):
     answer = service.post("/cache/store?tokens_mock=0,16", b"{broken")
     assert answer.status == 200
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
+@pytest.mark.parametrize("body", [" ", "\n", "\t \r\n"])
+def test_blank_body_is_422_and_removes_nothing(service, body, content_type):
+    service.post("/cache/store?tokens_mock=0,32")
+    answer = service.request("DELETE", "/cache/clear", body, {"Content-Type": content_type})
+    assert answer.status == 422
+    assert retrieved(service, "0,32") == 32
+
+
+@pytest.mark.parametrize("given", ["2147483648,2147483700", "-2147483700,-2147483660", f"{2**64},{2**64 + 5}"])
+def test_token_beyond_31_bits_is_400_with_the_bound(service, given):
+    answer = service.post(f"/cache/store?tokens_mock={given}")
+    assert answer.status == 400
+    assert "2147483647" in answer.json()["message"]

@@ -245,3 +245,10 @@ def test_manager_without_metadata_shows_an_empty_object(service):
 def test_path_in_metadata_is_printed(service):
     service.manager.lmcache_engine_metadata.engine_id = Path("/run/engine")
     assert service.get("/meta?names=engine_id").json() == {"engine_id": "/run/engine"}
+
+
+@pytest.mark.parametrize("value", ["1.0", "0.0", "2", "[true]"])
+def test_number_that_is_no_switch_leaves_the_switch_alone(service, value):
+    answer = service.post("/conf", f'{{"local_cpu": {value}}}')
+    assert (answer.status, answer.json()["errors"]) == (400, {"local_cpu": "Failed to set config value"})
+    assert service.get("/conf?names=local_cpu").json() == {"local_cpu": True}

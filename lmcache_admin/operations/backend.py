@@ -53,7 +53,7 @@ def recreate(runtime: Runtime, storage: StorageManager, name: str, job: Job) -> 
         job: Whose last safe point is before the backend is closed.
 
     Raises:
-        Failure: 404, there is none of that name.
+        Failure: 404, there is none of that name, or no longer when its turn comes.
         RuntimeError: It was closed, and could not be created.
     """
     _present(storage, name)
@@ -62,6 +62,8 @@ def recreate(runtime: Runtime, storage: StorageManager, name: str, job: Job) -> 
     try:
         answer = runtime.recreate_backend(storage, name)
     except Exception as error:
+        if _is_unknown(error, name):
+            raise _not_found(storage, name) from None
         if name in classes(storage):
             raise
         reason = str(error) or type(error).__name__
@@ -92,6 +94,11 @@ def _still_bypassed(storage: StorageManager, names: Set[str]) -> dict[str, list[
 def _present(storage: StorageManager, name: str) -> None:
     if name not in classes(storage):
         raise _not_found(storage, name)
+
+
+def _is_unknown(error: Exception, name: str) -> bool:
+    """Whether the host says that it has no such backend; a KeyError may also come from a backend's creation."""
+    return isinstance(error, KeyError) and error.args in ((name,), (f"Backend {name} not found",))
 
 
 def _not_found(storage: StorageManager, name: str) -> Failure:

@@ -221,6 +221,22 @@ def test_a_backend_that_is_gone_when_its_turn_comes_is_404(stand_in):
     assert running.delete(f"/backends/{DISK}").json()["status"] == "not_found"
 
 
+@pytest.mark.parametrize("word", [DISK, f"Backend {DISK} not found"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_backend_that_another_request_has_closed_is_404_when_it_is_to_be_recreated(stand_in, word, listed):
+    def unknown(storage, name):
+        if not listed:
+            del storage.present[name]
+        raise KeyError(word)
+
+    answer = stand_in(Storage(unknown)).post(f"/backends/{DISK}/recreate")
+    present = BOTH if listed else {CPU: CPU}
+    assert (answer.status, answer.json()) == (
+        404,
+        {"status": "not_found", "message": f"Backend {DISK} not found", "backends": present},
+    )
+
+
 def test_a_backend_that_was_closed_and_not_created_is_said_to_be_gone(stand_in):
     def close_only(storage, name):
         del storage.present[name]
@@ -267,6 +283,52 @@ def test_a_list_that_is_none_is_502(stand_in, junk):
     storage.list_backends = lambda: junk
     answer = stand_in(storage).get("/backends")
     assert (answer.status, answer.json()["error"]) == (502, "Failed to list backends")
+
+
+def begin(running, name):
+    """Begin recreating a backend; the job's address."""
+    begun = running.request("POST", f"/backends/{name}/recreate", headers={"Prefer": "respond-async"})
+    return begun.headers["Location"]
+
+
+def test_a_job_that_is_cancelled_in_the_queue_closes_no_backend(stand_in, eventually):
+    may_end = threading.Event()
+    asked = []
+
+    def slowly(storage, name):
+        asked.append(name)
+        assert may_end.wait(30)
+        return {name: name}
+
+    running = stand_in(Storage(slowly))
+    first = [begin(running, CPU), begin(running, CPU)]
+    queued = begin(running, DISK)
+    assert running.get(queued).json()["state"] == "queued"
+    running.post(f"{queued}/cancel")
+    may_end.set()
+    eventually(lambda: running.get(queued).json()["state"] == "cancelled")
+    eventually(lambda: all(running.get(job).json()["state"] == "done" for job in first))
+    assert asked == [CPU, CPU]
+
+
+def test_a_job_that_is_cancelled_while_the_backends_are_listed_closes_none(stand_in, eventually):
+    began, may_end = threading.Event(), threading.Event()
+    asked = []
+    storage = Storage(lambda storage, name: asked.append(name))
+
+    def slowly():
+        began.set()
+        assert may_end.wait(30)
+        return dict(storage.present)
+
+    storage.list_backends = slowly
+    running = stand_in(storage)
+    job = begin(running, DISK)
+    assert began.wait(30)
+    running.post(f"{job}/cancel")
+    may_end.set()
+    eventually(lambda: running.get(job).json()["state"] == "cancelled")
+    assert asked == []
 
 
 def test_reads_go_on_while_a_backend_is_recreated(stand_in, eventually):

@@ -24,20 +24,29 @@ class HashedTokens:
         chunk_size: Tokens of each chunk but the last.
         last: Tokens of the last chunk.
         tokens: Tokens of the whole prompt, those outside any chunk included.
+        tail: Hash of a last, shorter chunk that is not looked up; None where there is none.
     """
 
     hashes: list[int]
     chunk_size: int
     last: int
     tokens: int
+    tail: int | None = None
+
+    @property
+    def counted(self) -> list[int]:
+        """What statistics count: as in LMCache a shorter chunk too, whatever `save_unfull_chunk` says."""
+        return self.hashes if self.tail is None else [*self.hashes, self.tail]
 
     @classmethod
     def of(cls, token_ids: Any, chunk_size: int, *, partial: bool) -> HashedTokens:
-        """Hash a list, array or tensor of token ids; `partial` says whether a last, shorter chunk counts."""
+        """Hash a list, array or tensor of token ids; `partial` says whether a last, shorter chunk is looked up."""
         tokens: Sequence[int] = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
-        spans = list(islice(chunk_hashes(tokens, chunk_size, partial=partial), MAX_CHUNKS))
+        spans = list(islice(chunk_hashes(tokens, chunk_size, partial=True), MAX_CHUNKS))
+        short = bool(spans) and spans[-1][1] - spans[-1][0] < chunk_size
+        tail = spans.pop()[2] if short and not partial else None
         last = spans[-1][1] - spans[-1][0] if spans else 0
-        return cls([chained for _, _, chained in spans], chunk_size, last, len(tokens))
+        return cls([chained for _, _, chained in spans], chunk_size, last, len(tokens), tail)
 
 
 class Client(Protocol):

@@ -47,7 +47,7 @@ class ChunkStatisticsLookupClient:
         began = time.perf_counter()
         found = self.actual_lookup_client.lookup_hashed(prompt, lookup_id, request_configs)
         answered = time.perf_counter()
-        self._recorder.put(prompt.hashes, lookup_id)
+        self._recorder.put(prompt.counted, lookup_id)
         ended = time.perf_counter()
         with self._lock:
             self._lookup_seconds += answered - began

@@ -16,7 +16,7 @@ from lmcache_admin.engine.statistics import ChunkStatisticsLookupClient
 Counting = Callable[..., ChunkStatisticsLookupClient]
 THREAD = "lmcache-admin-statistics"
 STRATEGIES = ["memory_bloom_filter", "file_hash"]
-A, B = list(range(48)), list(range(1000, 1040))  # 3 chunks; 2 chunks and 8 tokens
+A, B = list(range(48)), list(range(1000, 1040))  # 3 chunks; 2 chunks and one of 8 tokens
 
 
 def look_up(client: ChunkStatisticsLookupClient, *prompts: list[int]) -> None:
@@ -56,12 +56,22 @@ def test_repeated_prompts_count_as_reuse(make: Counting) -> None:
     look_up(client, A)
     assert counts(client) == (1, 3, 3, 0)
     look_up(client, A, B)
-    assert counts(client) == (3, 8, 5, 3)
-    look_up(client, [*A, *B])  # A's chunks, and two that follow A and so are others than B's own
-    assert counts(client) == (4, 13, 7, 6)
-    assert client.get_statistics()["reuse_rate"] == 6 / 13
-    look_up(client, A[:40], [1, 2])  # two whole chunks of A; no whole chunk
-    assert counts(client) == (6, 15, 7, 8)
+    assert counts(client) == (3, 9, 6, 3)
+    look_up(client, [*A, *B])  # A's chunks, and three that follow A and so are others than B's own
+    assert counts(client) == (4, 15, 9, 6)
+    assert client.get_statistics()["reuse_rate"] == 6 / 15
+    look_up(client, [])
+    assert counts(client) == (5, 15, 9, 6)
+
+
+@pytest.mark.parametrize("unfull", [False, True])
+def test_a_last_shorter_chunk_counts_whether_it_is_stored_or_not(make: Counting, unfull: bool) -> None:
+    client = make(save_unfull_chunk=unfull)
+    client.start_statistics()
+    look_up(client, A[:40], [1, 2])
+    assert counts(client) == (2, 4, 4, 0)
+    look_up(client, A[:40], A[:39], A)  # all; two and another last one; two and a whole last one
+    assert counts(client) == (5, 13, 6, 7)
 
 
 def test_a_request_counts_once_however_often_it_is_looked_up(make: Counting) -> None:
@@ -137,8 +147,8 @@ def test_counting_ends_by_itself_at_the_target(
     look_up(client, B)
     eventually(lambda: not client.get_statistics()["enabled"])
     eventually(lambda: counters() == [])
-    assert counts(client) == (3, 8, 5, 3)
-    assert "5 unique chunks are counted" in caplog.text
+    assert counts(client) == (3, 9, 6, 3)
+    assert "6 unique chunks are counted" in caplog.text
 
 
 def test_counting_ends_by_itself_when_its_time_is_over_without_any_lookup(

@@ -30,8 +30,8 @@ def test_lookups_are_counted_and_shown(pair: tuple[Any, Any]) -> None:
     assert [client.lookup(tokens, name) for name, tokens in {"1": A, "2": A, "3": B}.items()] == [48, 48, 0]
     status = scheduler.get("/chunk_statistics/status").json()
     assert (status["enabled"], status["total_requests"]) == (True, 3)
-    assert (status["total_chunks"], status["unique_chunks"], status["duplicate_chunks"]) == (8, 5, 3)
-    assert status["reuse_rate"] == 3 / 8
+    assert (status["total_chunks"], status["unique_chunks"], status["duplicate_chunks"]) == (9, 6, 3)
+    assert status["reuse_rate"] == 3 / 9
     assert status["auto_exit_enabled"] is True
     assert scheduler.post("/chunk_statistics/reset").json() == {"status": "success", "message": "Reset"}
     assert scheduler.get("/chunk_statistics/status").json()["total_chunks"] == 0

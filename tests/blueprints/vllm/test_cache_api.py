@@ -1,5 +1,7 @@
 """DELETE /cache/clear, POST /cache/store and /cache/retrieve."""
 
+from types import SimpleNamespace
+
 import pytest
 
 MISSING = '{\n  "error": "Missing parameters",\n  "message": "Must specify either tokens_input or tokens_mock"\n}'
@@ -195,3 +197,36 @@ def test_token_beyond_31_bits_is_400_with_the_bound(service, given):
     answer = service.post(f"/cache/store?tokens_mock={given}")
     assert answer.status == 400
     assert "2147483647" in answer.json()["message"]
+
+
+class Engine:
+    """An engine as a stranger might write it: it reports what it removes, and has no storage manager."""
+
+    def __init__(self, config):
+        self.config, self.metadata = config, SimpleNamespace(worker_id=0)
+
+    def clear(self, *, locations=None, request_configs=None, on_removed=None):
+        for _ in range(3):
+            on_removed(1)
+        return 48
+
+
+@pytest.fixture
+def stranger(serve):
+    """A server over such an engine."""
+    config = serve(role="scheduler").manager.config
+    return serve(SimpleNamespace(config=config, lmcache_engine=Engine(config)))
+
+
+def test_clear_that_reports_without_a_storage_manager_counts_towards_an_unknown_end(stranger):
+    answer = stranger.delete("/cache/clear")
+    assert (answer.status, answer.json()) == (200, {"status": "success", "num_removed": 48})
+    progress = stranger.get("/jobs").json()["jobs"][0]["progress"]
+    assert (progress["done"], progress["of"]) == (3, None)
+
+
+def test_clear_that_does_not_tell_its_parameters_is_called_without_the_report(stranger):
+    stranger.manager.lmcache_engine.clear = dict  # a callable of C, whose parameters nobody can ask for
+    answer = stranger.delete("/cache/clear")
+    assert (answer.status, answer.json()["error"]) == (502, "Failed to clear cache")
+    assert "clear() answered a dict" in answer.json()["message"]

@@ -203,3 +203,43 @@ def test_system_without_epoll_is_served_by_poll(serve, page, monkeypatch, releas
     release.set()
     until(lambda: answers)
     assert answers[0].body == b"late"
+
+
+def test_s45_connections_that_pipeline_keep_nobody_waiting(page, serve, until):
+    """What each has sent is there when the loop begins: it must not serve them again and again before the last one."""
+    order: list[str] = []
+
+    def note(environ: Any) -> bytes:
+        order.append(environ["QUERY_STRING"])
+        return b"done"
+
+    site = serve({"/quick": page(note, quick=True)}, bound_only=True)
+    connections = [site.connect() for _ in range(13)]
+    for number, connection in enumerate(connections[:-1]):
+        connection.sendall(b"GET /quick?%d HTTP/1.1\r\nHost: x\r\n\r\n" % number * 30)
+    connections[-1].sendall(b"GET /quick?last HTTP/1.1\r\nHost: x\r\n\r\n")
+    site.server.start()
+    until(lambda: len(order) == 12 * 30 + 1)
+    for connection in connections:
+        connection.close()
+    assert order.index("last") <= 2 * 12
+
+
+def test_s46_connection_that_is_woken_often_has_one_turn_like_any_other(page, serve, until):
+    """A client that pipelines and does not read has the loop look at it after each answer."""
+    order: list[str] = []
+
+    def note(environ: Any) -> bytes:
+        order.append(environ["QUERY_STRING"])
+        return b"x" * (4 * 2**20 if environ["QUERY_STRING"] == "greedy" else 10)
+
+    site = serve({"/quick": page(note, quick=True)}, bound_only=True)
+    greedy, modest = site.connect(), site.connect()
+    greedy.sendall(b"GET /quick?greedy HTTP/1.1\r\nHost: x\r\n\r\n" * 30)
+    modest.sendall(b"GET /quick?modest HTTP/1.1\r\nHost: x\r\n\r\n" * 30)
+    site.server.start()
+    until(lambda: order.count("modest") == 30)
+    greedy.close()
+    modest.close()
+    half = [place for place, who in enumerate(order) if who == "modest"][10]
+    assert order[:half].count("greedy") <= 13

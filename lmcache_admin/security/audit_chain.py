@@ -40,8 +40,7 @@ def chained(record: Mapping[str, Any], last: Link) -> tuple[bytes, Link]:
     """Make the line that follows `last`, and the link that it is."""
     body = {"seq": last.number + 1, **record, "prev": last.digest}
     digest = _digest(body)
-    line = json.dumps({**body, "hash": digest}, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return line.encode() + b"\n", Link(last.number + 1, digest)
+    return _written({**body, "hash": digest}), Link(last.number + 1, digest)
 
 
 def read_link(line: bytes) -> Link:
@@ -57,43 +56,58 @@ def read_link(line: bytes) -> Link:
         raise ValueError("no line of an audit") from None
 
 
-def verify(lines: Iterable[tuple[str, bytes]], last: Link | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Walk over lines in the order of their files, and yield each with its place.
+def verify(lines: Iterable[tuple[str, bool, bytes]], last: Link | None = None) -> Iterator[Link]:
+    """Walk over lines in the order of their files, and yield the link that each is.
 
     Args:
-        lines: (place, line) of all files, oldest first, headers included.
+        lines: (place, whether it begins a file, line) of all files, oldest first, headers included.
         last: The link before the first line; None where that was rotated away.
 
     Raises:
         BrokenChain: A line was changed, removed, put elsewhere, or is of a newer format.
     """
-    for place, line in lines:
+    for place, begins, line in lines:
         record = _record(place, line)
-        if "lmcache_admin_audit" in record:
-            if record["lmcache_admin_audit"] != FORMAT:
-                raise BrokenChain(place, f"format {record['lmcache_admin_audit']!r}; this version reads {FORMAT}")
+        if begins:
+            _check_header(place, line, record)
             continue
-        digest = record.pop("hash", None)
+        digest = record.pop("hash") if next(reversed(record), "") == "hash" else None
         if digest != _digest(record):
             raise BrokenChain(place, "the line was changed: its digest is another")
-        if last is not None and record.get("seq") != last.number + 1:
-            raise BrokenChain(place, f"line {record.get('seq')} follows line {last.number}: lines are missing or moved")
+        number = record.get("seq")
+        if type(number) is not int or (last is not None and number != last.number + 1):
+            before = last.number if last else "the beginning"
+            raise BrokenChain(place, f"line {number} follows line {before}: lines are missing or moved")
         if last is not None and record.get("prev") != last.digest:
             raise BrokenChain(place, "the line before it is not the one that stood there")
-        last = Link(record["seq"], str(digest))
-        yield place, record
+        last = Link(number, str(digest))
+        yield last
+
+
+def _check_header(place: str, line: bytes, record: Mapping[str, Any]) -> None:
+    if record.get("lmcache_admin_audit", FORMAT) != FORMAT:
+        raise BrokenChain(place, f"format {record['lmcache_admin_audit']!r}; this version reads {FORMAT}")
+    if line != HEADER:
+        raise BrokenChain(place, "the file does not begin with its header")
 
 
 def _record(place: str, line: bytes) -> dict[str, Any]:
+    """Read a line; the same facts written otherwise are a change too: a key given twice would show two readers two."""
     try:
         record = json.loads(line)
-    except ValueError:
+        same = isinstance(record, dict) and _written(record) == line
+    except (ValueError, RecursionError):
         raise BrokenChain(place, "no JSON: the line is torn or was changed") from None
     if not isinstance(record, dict):
         raise BrokenChain(place, "no record")
+    if not same and "lmcache_admin_audit" not in record:
+        raise BrokenChain(place, "the line was changed: it is written otherwise")
     return record
 
 
+def _written(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
 def _digest(record: Mapping[str, Any]) -> str:
-    text = json.dumps(record, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_written(record)).hexdigest()

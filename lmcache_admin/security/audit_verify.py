@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from lmcache_admin.security.audit_chain import BrokenChain, verify
+from lmcache_admin.security.audit_chain import BrokenChain, Link, verify
 from lmcache_admin.security.audit_places import beside, files_of, parse_head
 
 
@@ -33,9 +33,10 @@ def verify_files(path: Path) -> tuple[int, int]:
     """
     with contextlib.ExitStack() as stack:
         files, head = _at_this_moment(path, stack)
-        first = number = 0
-        for _, record in verify(_lines(files)):
-            first, number = first or record["seq"], record["seq"]
+        first, end = 0, Link()
+        for end in verify(_lines(files)):
+            first = first or end.number
+    number = end.number
     wanted, last = parse_head(head)
     if wanted > last.number:  # all were rotated away, and no line has come since
         return first, number
@@ -43,6 +44,8 @@ def verify_files(path: Path) -> tuple[int, int]:
         raise BrokenChain(str(path), f"lines {wanted} to {first - 1 if first else last.number} are missing")
     if last.number > number:
         raise BrokenChain(str(path), f"lines {number + 1} to {last.number} are missing at the end")
+    if last.number == number and last.digest != end.digest:
+        raise BrokenChain(str(path), f"line {number} is not the one that was written")
     return first, number
 
 
@@ -62,7 +65,7 @@ def _at_this_moment(path: Path, stack: contextlib.ExitStack) -> tuple[list[Opene
     return opened, told
 
 
-def _lines(files: list[Opened]) -> Iterator[tuple[str, bytes]]:
+def _lines(files: list[Opened]) -> Iterator[tuple[str, bool, bytes]]:
     for path, file, size in files:
         left = size
         for number, line in enumerate(file, 1):
@@ -70,4 +73,4 @@ def _lines(files: list[Opened]) -> Iterator[tuple[str, bytes]]:
             torn = not line.endswith(b"\n") and path is files[-1].path
             if left < 0 or torn:  # written since, or by somebody who was killed: the head knows what must be there
                 break
-            yield f"{path}:{number}", line
+            yield f"{path}:{number}", number == 1, line

@@ -38,7 +38,8 @@ class Token:
     @property
     def line(self) -> str:
         """The line of the file: `name:role:sha256$<hex>:<expiry or ->`."""
-        expiry = self.expires.strftime("%Y-%m-%dT%H%M%SZ") if self.expires else "-"
+        # strftime does not fill up years before 1000, and strptime wants four digits
+        expiry = f"{self.expires.year:04d}-{self.expires:%m-%dT%H%M%SZ}" if self.expires else "-"
         return f"{self.name}:{self.role}:sha256${self.digest}:{expiry}"
 
 

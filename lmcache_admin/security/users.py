@@ -17,6 +17,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 NAMES = "the name may have letters, digits and ._@-, 64 at most"
 #: Cost of a hash: 16 MiB and some 50 ms.
 _N, _R, _P = 2**14, 8, 1
+#: Most memory that a hash may need, bytes; OpenSSL refuses one that needs more.
+_MEMORY = 2**28
 #: Longest password that is hashed, letters.
 LONGEST = 1024
 #: One hash at a time: whoever guesses passwords does not get more than one core (S8).
@@ -103,7 +105,7 @@ def _hashed(password: str) -> str:
 def _hash(password: str, n: int, r: int, p: int, salt: bytes) -> bytes:
     with _HASHING:
         data = password.encode("utf-8", "surrogatepass")
-        return hashlib.scrypt(data, salt=salt, n=n, r=r, p=p, maxmem=2**28, dklen=32)
+        return hashlib.scrypt(data, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=32)
 
 
 def _cells(secret: str) -> tuple[int, int, int, bytes, bytes]:
@@ -127,6 +129,7 @@ def _parse(line: str, number: int) -> User:
     try:
         n, r, p, salt, made = _cells(secret)
         fits = secret.startswith("scrypt$") and min(n - 1, r, p) > 0 and n & (n - 1) == 0 and n * r * p <= 2**20
+        fits = fits and n.bit_length() <= 16 * r and 128 * r * (n + p + 2) <= _MEMORY  # else OpenSSL refuses to hash
         fits = fits and 8 <= len(salt) <= 64 and len(made) == 32
     except ValueError:
         fits = False

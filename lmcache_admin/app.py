@@ -146,7 +146,7 @@ def create_app(
     health = Health(lambda: engine_state(manager), _needs_engine(manager), lambda: _probes(runtime, manager))
     app, requests, deaths, login = AdminApplication(manager), RequestCounts(), Deaths(), Login(settings)
     jobs = Jobs(lane_limits(settings.lane_threads, settings.lane_queues, settings.deadlines)["job"], deaths)
-    openapi = OpenApi(app)
+    openapi = OpenApi(app, settings.auth)
     service = Service(
         settings=settings,
         manager=manager,

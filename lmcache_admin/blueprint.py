@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
@@ -14,6 +13,7 @@ from marshmallow import Schema, validate
 
 from lmcache_admin import fields
 from lmcache_admin.declaration import KINDS, LANES, ROLES, Declaration
+from lmcache_admin.documented import documented
 from lmcache_admin.host.current import current_service
 from lmcache_admin.jobs import Work
 from lmcache_admin.long_work import answer_with, carry_out
@@ -27,15 +27,6 @@ __all__ = ["AdminBlueprint", "Schema", "Work", "fields", "validate"]
 SWITCHES = tuple(key.field for key in settings_keys() if isinstance(key.default, bool))
 P = ParamSpec("P")
 View = TypeVar("View", bound=Callable[..., Any])
-
-#: What every route may answer besides its own statuses; `/openapi.json` says so for each.
-_ERRORS = {
-    "403": "The caller's role, Host or Origin does not allow this.",
-    "422": "A parameter has the wrong type; `errors` says which.",
-    "500": "The operation failed; `error` and `message` say how.",
-    "503": "The host lacks what this needs, or the lane is full (`Retry-After`).",
-    "504": "The host did not answer in time.",
-}
 
 
 class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
@@ -109,7 +100,7 @@ class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no t
 
         def decorate(view: View) -> View:
             begins_work = view.__annotations__.get("return") in (Work, "Work")
-            answer = _answering(view, replace(declaration, begins_work=begins_work))
+            answer = _answering(view, path, replace(declaration, begins_work=begins_work))
             self.add_url_rule(
                 path,
                 f"{view.__name__}_{method.lower()}",
@@ -145,7 +136,7 @@ def _checked(declaration: Declaration, route: str) -> Declaration:
     return declaration
 
 
-def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, Response]:
+def _answering(view: Callable[P, Any], path: str, declaration: Declaration) -> Callable[P, Response]:
     @wraps(view)
     def answer(*args: P.args, **kwargs: P.kwargs) -> Response:
         result = view(*args, **kwargs)
@@ -154,26 +145,5 @@ def _answering(view: Callable[P, Any], declaration: Declaration) -> Callable[P, 
         return answer_with(result, declaration, current_service().redactor)
 
     answer.declaration = declaration  # type: ignore[attr-defined]
-    answer._apidoc = _documented(view, declaration)  # type: ignore[attr-defined]
+    answer._apidoc = documented(view, path, declaration)  # type: ignore[attr-defined]
     return answer
-
-
-def _documented(view: Callable[..., Any], declaration: Declaration) -> dict[str, Any]:
-    docs: dict[str, Any] = deepcopy(getattr(view, "_apidoc", {}))
-    content: dict[str, Any] = {STYLES[declaration.style][1].partition(";")[0]: {}}
-    manual: dict[str, Any] = {
-        "x-operation": declaration.operation,
-        "x-role": declaration.role,
-        "x-lane": declaration.lane,
-        "responses": {
-            "200": {"description": "Done.", "content": content},
-            **{status: {"description": text} for status, text in _ERRORS.items()},
-        },
-    }
-    if declaration.body:
-        any_object = {"application/json": {"schema": {"type": "object"}}}
-        manual["requestBody"] = {"description": declaration.body, "required": False, "content": any_object}
-    if declaration.lane == "job":
-        manual["responses"]["202"] = {"description": "With `Prefer: respond-async`: begun; `Location` names the job."}
-    docs["manual_doc"] = manual
-    return docs

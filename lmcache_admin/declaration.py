@@ -33,6 +33,9 @@ class Declaration:
         failure: Form of an unexpected failure: `error` or `detail`.
         exception_type: Whether an unexpected failure names its exception's type.
         body: What the body is, for OpenAPI, where no schema says it: a JSON object of any keys.
+        body_optional: Whether that body may be absent or null.
+        answers: Statuses of failures that OpenAPI cannot know of, beside those of every route of this form and lane.
+        content_types: Content types that it answers with beside its style's.
         recorded_file: Name of an uploaded file whose content is in the audit.
         redacted: Whether secrets in the result are masked; only for one that holds none, or is masked already, not.
     """
@@ -52,6 +55,9 @@ class Declaration:
     failure: str = "error"
     exception_type: bool = False
     body: str = ""
+    body_optional: bool = False
+    answers: tuple[int, ...] = ()
+    content_types: tuple[str, ...] = ()
     recorded_file: str = ""
     redacted: bool = True
 

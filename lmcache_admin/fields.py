@@ -83,6 +83,9 @@ class Name(Text):
         "control": "{input!r} has a control character; no name has one."
     }
 
+    def __init__(self, *, metadata: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(metadata={"pattern": r"^[^\x00-\x1f\x7f]*$", **(metadata or {})}, **options)
+
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         if any(character < " " or character == "\x7f" for character in text):

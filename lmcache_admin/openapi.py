@@ -15,6 +15,7 @@ from marshmallow import INCLUDE, Schema
 
 from lmcache_admin import __version__, fields
 from lmcache_admin.blueprint import AdminBlueprint
+from lmcache_admin.documented import ERROR
 from lmcache_admin.rendering import render
 
 
@@ -32,6 +33,7 @@ class ErrorBody(Schema):
 
 class _Described(Api):  # type: ignore[misc]  # flask-smorest has no types
     ERROR_SCHEMA = ErrorBody
+    DEFAULT_ERROR_RESPONSE_NAME = None  # each route names every status that it has
 
 
 class OpenApi:
@@ -39,10 +41,12 @@ class OpenApi:
 
     Args:
         app: The application with all its blueprints registered.
+        auth: The mode of authentication.
     """
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, auth: str) -> None:
         self._app = app
+        self._auth = auth
         self._document: dict[str, Any] | None = None
         self._lock = threading.Lock()
 
@@ -81,6 +85,9 @@ class OpenApi:
         for name, blueprint in blueprints.items():
             if isinstance(blueprint, AdminBlueprint):
                 blueprint.register_views_in_doc(api, self._app, api.spec, name=name, parameters=None)
+        if self._auth == "token":
+            api.spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
+            api.spec.options["security"] = [{"token": []}]
         document: dict[str, Any] = api.spec.to_dict()
         return document
 
@@ -91,5 +98,5 @@ def _component(schema: type[Schema] | Schema) -> str:
         return ""
     kind = schema if isinstance(schema, type) else type(schema)
     if kind is ErrorBody:
-        return "Error"
+        return ERROR
     return f"{kind.__module__.removeprefix('lmcache_admin.blueprints.')}.{kind.__name__}"

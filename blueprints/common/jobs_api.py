@@ -28,7 +28,14 @@ def get_job(job_id: str) -> dict[str, Any]:
     return jobs.read(current_jobs(), job_id, current_caller_may)
 
 
-@blueprint.get("/jobs/<job_id>/result", operation="read a job's result", role="viewer", lane="light")
+@blueprint.get(
+    "/jobs/<job_id>/result",
+    operation="read a job's result",
+    role="viewer",
+    lane="light",
+    answers=(409, 501, 502),
+    content_types=("text/plain",),
+)
 def get_job_result(job_id: str) -> Any:
     """Return what the request itself would have got, status and body alike; 409 while the job goes on."""
     return jobs.result(current_jobs(), job_id, current_caller_may)

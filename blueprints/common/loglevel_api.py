@@ -17,7 +17,13 @@ class LogLevelQuery(Schema):
 
 
 @blueprint.get(
-    "/loglevel", operation="set log level", role="viewer", lane="light", changes_if=("level",), redacted=False
+    "/loglevel",
+    operation="set log level",
+    role="viewer",
+    lane="light",
+    changes_if=("level",),
+    redacted=False,
+    content_types=("application/json",),  # null, for a level without a logger
 )
 @blueprint.arguments(LogLevelQuery, location="query")
 def get_log_level(query: dict[str, str]) -> Any:

@@ -21,7 +21,9 @@ def get_session() -> dict[str, Any]:
     return current_session().show()
 
 
-@blueprint.post("/session", operation="log in", role="viewer", lane="change", public="always", redacted=False)
+@blueprint.post(
+    "/session", operation="log in", role="viewer", lane="change", public="always", redacted=False, answers=(429,)
+)
 @blueprint.arguments(Credentials, location="json")
 def log_in(body: dict[str, str]) -> dict[str, Any]:
     """Begin a session; wrong too often is 429 with `Retry-After`."""

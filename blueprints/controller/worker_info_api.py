@@ -14,7 +14,7 @@ class WorkersQuery(Schema):
     worker_id = fields.Integer(load_default=None, metadata={"description": "One worker of that instance."})
 
 
-@blueprint.get("/controller/workers", operation="list workers", role="viewer", lane="read")
+@blueprint.get("/controller/workers", operation="list workers", role="viewer", lane="read", answers=(404,))
 @blueprint.arguments(WorkersQuery, location="query")
 def list_workers(query: dict[str, Any]) -> dict[str, Any]:
     """Return all workers, those of one instance, or one worker."""

@@ -29,6 +29,7 @@ class TokensQuery(Schema):
     lane="job",
     destructive=True,
     body="A request's own configuration, handed to the engine; absent or null: none.",
+    body_optional=True,
 )
 @blueprint.arguments(ClearQuery, location="query")
 @blueprint.arguments(fields.JsonObject, location="optional_json")

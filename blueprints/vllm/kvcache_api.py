@@ -20,14 +20,21 @@ class RecordQuery(Schema):
     enabled = fields.Text(load_default=None, metadata={"description": "true or false; absent: only ask."})
 
 
-@blueprint.get("/cache/kvcache/info", operation="get kvcache info", role="viewer", lane="read")
+@blueprint.get("/cache/kvcache/info", operation="get kvcache info", role="viewer", lane="read", answers=(404,))
 def get_kvcache_info() -> dict[str, Any]:
     """Return each layer's shape, element type and device."""
     return kvcache.info(current_manager())
 
 
 # Not redacted: up to a million digests, which hold no secret.
-@blueprint.get("/cache/kvcache/check", operation="compute checksums", role="viewer", lane="job", redacted=False)
+@blueprint.get(
+    "/cache/kvcache/check",
+    operation="compute checksums",
+    role="viewer",
+    lane="job",
+    redacted=False,
+    answers=(404,),
+)
 @blueprint.arguments(CheckQuery, location="query")
 def check_kvcache(query: dict[str, Any]) -> Work:
     """Return MD5 digests of slots, `chunk_size` at a time, to compare what was stored with what was retrieved."""

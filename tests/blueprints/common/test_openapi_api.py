@@ -3,6 +3,8 @@
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
+from lmcache_admin.security.tokens import new_token
+
 
 @pytest.fixture
 def document(service):
@@ -68,10 +70,12 @@ def test_document_is_valid_openapi(service):
     validate(service.get("/openapi.json").json(), cls=OpenAPIV31SpecValidator)
 
 
-@pytest.mark.parametrize(("path", "method"), [("/conf", "post"), ("/cache/clear", "delete")])
-def test_bodies_are_described_as_bodies(service, path, method):
+@pytest.mark.parametrize(
+    ("path", "method", "kind"), [("/conf", "post", "object"), ("/cache/clear", "delete", ["object", "null"])]
+)
+def test_bodies_are_described_as_bodies(service, path, method, kind):
     operation = service.get("/openapi.json").json()["paths"][path][method]
-    assert operation["requestBody"]["content"]["application/json"]["schema"] == {"type": "object"}
+    assert operation["requestBody"]["content"]["application/json"]["schema"] == {"type": kind}
     assert {parameter["in"] for parameter in operation.get("parameters", [])} <= {"query"}
 
 
@@ -80,3 +84,30 @@ def test_errors_are_described_as_they_are(service):
     described = document["components"]["schemas"]["Error"]["properties"]
     assert set(described) == {"error", "message", "errors", "detail"}
     assert set(service.get("/threads?thread_id=x").json()) <= set(described)
+
+
+def test_each_answer_says_its_status_content_type_and_form(document):
+    for item in document["paths"].values():
+        for method, operation in item.items():
+            if method != "parameters":
+                assert "default" not in operation["responses"]
+                assert all(answer["content"] for answer in operation["responses"].values())
+
+
+def test_job_that_has_begun_is_described_with_its_address(document):
+    begun = document["paths"]["/cache/store"]["post"]["responses"]["202"]
+    assert set(begun["headers"]) == {"Location", "Preference-Applied"}
+
+
+def test_token_is_described_where_the_mode_asks_for_one(serve, tmp_path, document):
+    assert "security" not in document
+    secret, token = new_token("reader", "viewer")
+    file = tmp_path / "tokens"
+    file.write_text(token.line)
+    file.chmod(0o600)
+    running = serve(extra={"auth": "token", "token_file": str(file)})
+    asked = running.get("/openapi.json", Authorization=f"Bearer {secret}").json()
+    assert asked["security"] == [{"token": []}]
+    assert asked["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
+    assert asked["paths"]["/healthz"]["get"]["security"] == []
+    assert "security" not in asked["paths"]["/version"]["get"]

@@ -17,6 +17,7 @@ _MEANINGS = {
     403: "The caller's role, Host or Origin does not allow this.",
     404: "There is no such thing, or this is switched off.",
     409: "This does not fit the state that things are in; nothing was changed.",
+    410: "It was there and is kept no longer.",
     413: "The body is too large.",
     422: "A parameter has the wrong type; `errors` says which.",
     429: "Too many tries; `Retry-After` says when to come again.",
@@ -54,7 +55,7 @@ def documented(view: Callable[..., Any], path: str, declaration: Declaration) ->
         schema = {"application/json": {"schema": {"type": kind}}}
         required = not declaration.body_optional
         manual["requestBody"] = {"description": declaration.body, "required": required, "content": schema}
-    if declaration.lane == "job":
+    if declaration.begins_work:
         responses["202"] = {
             "description": "With `Prefer: respond-async`: begun; `Location` names the job.",
             "content": {"application/json": {"schema": {"type": "object"}}},

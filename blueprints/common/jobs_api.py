@@ -33,7 +33,7 @@ def get_job(job_id: str) -> dict[str, Any]:
     operation="read a job's result",
     role="viewer",
     lane="light",
-    answers=(409, 501, 502),
+    answers=(409, 410, 501, 502),
     content_types=("text/plain",),
 )
 def get_job_result(job_id: str) -> Any:

@@ -49,7 +49,7 @@ def _http_error(error: HTTPException) -> BaseResponse:
         errors = {place.removeprefix("optional_"): found for place, found in data["messages"].items()}
         body = {"error": "Invalid parameters", "message": _first_reason(errors), "errors": errors}
     headers = {k: v for k, v in error.get_headers() if k.lower() not in ("content-type", "content-length")}
-    return render(_masked(body), "compact", code, {**headers, **(data.get("headers") or {})})
+    return render(_masked_reasons(body), "compact", code, {**headers, **(data.get("headers") or {})})
 
 
 def _explain(code: int, error: HTTPException) -> str:
@@ -138,6 +138,15 @@ def _text_of(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - a foreign exception's own __str__ may raise anything
         return type(error).__name__
+
+
+def _masked_reasons(body: Any) -> Any:
+    """Mask each text by itself: what is wrong with a field named `password` is no password."""
+    if isinstance(body, Mapping):
+        return {name: _masked_reasons(inner) for name, inner in body.items()}
+    if isinstance(body, list):
+        return [_masked_reasons(inner) for inner in body]
+    return _masked(body) if isinstance(body, str) else body
 
 
 def _masked(body: Mapping[str, Any] | str) -> Mapping[str, Any] | str:

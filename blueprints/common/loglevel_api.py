@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmcache_admin.blueprint import AdminBlueprint, Schema, fields
+from lmcache_admin.blueprint import AdminBlueprint, Schema, fields, validate
 from lmcache_admin.host.current import current_service, note_change
 from lmcache_admin.operations import loglevel
 
@@ -12,7 +12,11 @@ blueprint = AdminBlueprint("loglevel", style="text")
 
 
 class LogLevelQuery(Schema):
-    logger_name = fields.Text(load_default="", metadata={"description": "The logger; root for the root logger."})
+    logger_name = fields.Text(
+        load_default="",
+        validate=validate.Length(max=500),
+        metadata={"description": "The logger; root for the root logger."},
+    )
     level = fields.Text(load_default="", metadata={"description": "The level to set; absent: only read."})
 
 

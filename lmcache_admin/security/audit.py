@@ -15,12 +15,14 @@ from typing import Any
 from uuid import uuid4
 
 from lmcache_admin.errors import Failure
-from lmcache_admin.security.audit_file import AuditFile
+from lmcache_admin.security.audit_file import PATIENCE, AuditFile
 from lmcache_admin.security.audit_values import REFUSED, plain
 from lmcache_admin.security.floods import Flood
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that the line of a refused try waits for the file, and how long after a failure others do not try.
+_IMPATIENCE, _REST = 0.05, 1.0
 #: Seconds between two log lines about a file that cannot be written.
 _QUIET = 60.0
 #: Refused tries that are recorded one by one: so many at once, then so many a second.
@@ -92,6 +94,7 @@ class Audit:
         self._floods = {known: Flood(_BURST, _RATE) for known in (True, False)}
         self._entries = {True: deque[_Numbered](maxlen=limit), False: deque[_Numbered](maxlen=_STRANGERS)}
         self._count = itertools.count()
+        self._failed = float("-inf")
         self._unrecorded = self._flooded = 0  # refused tries since the last line, and in all
         if file is not None and file.trouble is not None:
             self._fail(file.trouble)
@@ -145,7 +148,12 @@ class Audit:
             return
         entry = self._entry({**facts, "arguments": plain(facts["arguments"], REFUSED)}, known)
         entry.outcome, entry.status = "refused", status
-        self._write({**_intent(entry), "kind": "refused", "outcome": "refused", "status": status})
+        if self._problem and time.monotonic() - self._failed < _REST:  # nobody waits because strangers are refused
+            with self._lock:
+                self._unrecorded += 1
+            return
+        refused = {**_intent(entry), "kind": "refused", "outcome": "refused", "status": status}
+        self._write(refused, patience=_IMPATIENCE)
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
         """Return the newest entries, newest first: of the file if there is one, of all processes that share it."""
@@ -179,13 +187,13 @@ class Audit:
             self._entries[known].append((next(self._count), entry))
         return entry
 
-    def _write(self, record: Mapping[str, Any], sync: bool = False) -> bool:
+    def _write(self, record: Mapping[str, Any], sync: bool = False, patience: float = PATIENCE) -> bool:
         if self._file is None:
             return True
         with self._lock:
             unrecorded, self._unrecorded = self._unrecorded, 0
         try:
-            self._file.append({**record, "unrecorded": unrecorded} if unrecorded else record, sync)
+            self._file.append({**record, "unrecorded": unrecorded} if unrecorded else record, sync, patience)
         except OSError as error:
             with self._lock:
                 self._unrecorded += unrecorded
@@ -198,6 +206,7 @@ class Audit:
 
     def _fail(self, error: OSError) -> None:
         self.failures += 1
+        self._failed = time.monotonic()
         self._problem = error.strerror or str(error)
         if time.monotonic() - self._told >= _QUIET:
             self._told = time.monotonic()

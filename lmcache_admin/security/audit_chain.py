@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ FORMAT = 1
 HEADER = json.dumps({"lmcache_admin_audit": FORMAT}).encode() + b"\n"
 #: What stands for the line before the first one.
 BEGINNING = "0" * 64
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class BrokenChain(Exception):
@@ -49,11 +51,14 @@ def read_link(line: bytes) -> Link:
     Raises:
         ValueError: It is no line of an audit.
     """
-    record = json.loads(line)
     try:
-        return Link(int(record["seq"]), str(record["hash"]))
-    except (KeyError, TypeError):
+        record = json.loads(line)
+    except RecursionError:
         raise ValueError("no line of an audit") from None
+    number, digest = (record.get("seq"), record.get("hash")) if isinstance(record, dict) else (None, None)
+    if type(number) is not int or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise ValueError("no line of an audit")
+    return Link(number, digest)
 
 
 def verify(lines: Iterable[tuple[str, bool, bytes]], last: Link | None = None) -> Iterator[Link]:

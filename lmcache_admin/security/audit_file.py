@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmcache_admin.forks import remember
-from lmcache_admin.security.audit_chain import HEADER, Link, chained
+from lmcache_admin.security.audit_chain import HEADER, Link, chained, read_link
 from lmcache_admin.security.audit_places import (
     beside,
     check_owner,
@@ -29,6 +29,8 @@ from lmcache_admin.security.private_files import PASSING, sync_folder
 
 #: Seconds between two fsyncs: destructive changes that come closer together share one.
 GROUP_SECONDS = 0.1
+#: Seconds to wait for the lock that processes share, before the line counts as not written.
+PATIENCE = 2.0
 _SHOWN = 1024 * 1024  # bytes at the file's end that the newest lines are looked for in
 _MODE = 0o600
 
@@ -69,13 +71,18 @@ class AuditFile:
             self.trouble = error
         remember(self)
 
-    def append(self, record: Mapping[str, Any], sync: bool = False) -> None:
+    def append(self, record: Mapping[str, Any], sync: bool = False, patience: float = PATIENCE) -> None:
         """Write a line, and with `sync` return only when it is on the medium.
+
+        Args:
+            record: What the line says.
+            sync: Whether it must be on the medium.
+            patience: Seconds to wait for whoever is writing.
 
         Raises:
             OSError: It could not be written; nothing of it is in the file.
         """
-        with self._lock, self._alone():
+        with self._turn(patience), self._alone(patience):
             self._catch_up()
             if self._end >= self._max_bytes:
                 self._rotate()
@@ -107,9 +114,10 @@ class AuditFile:
             lines = lines[1:]
         records = []
         for line in reversed(lines):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
+                read_link(line)  # what is none is not shown
                 record = json.loads(line)
-                if isinstance(record, dict) and "seq" in record:
+                if "lmcache_admin_audit" not in record:
                     records.append(record)
             if len(records) == count:
                 break
@@ -118,12 +126,21 @@ class AuditFile:
     # -- under the lock
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _turn(self, patience: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=patience):
+            raise OSError(errno.EAGAIN, "another line is being written and does not end")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def _alone(self, patience: float = PATIENCE) -> Iterator[None]:
         if self._closed:
             raise OSError(errno.EBADF, "the audit is closed")
         if self._head < 0:
             self._head = _opened(beside(self.path, "head"), 0)
-        fcntl.flock(self._head, fcntl.LOCK_EX)
+        _lock_within(self._head, patience)
         try:
             yield
         finally:
@@ -235,6 +252,19 @@ class AuditFile:
             finally:
                 os.close(descriptor)
             self._synced, self._synced_at = covered, time.monotonic()
+
+
+def _lock_within(descriptor: int, patience: float) -> None:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise OSError(errno.EAGAIN, "another process holds the audit's lock") from None
+            time.sleep(0.002)
+        else:
+            return
 
 
 def _opened(path: Path, flags: int) -> int:

@@ -37,6 +37,8 @@ def verify_files(path: Path) -> tuple[int, int]:
         for end in verify(_lines(files)):
             first = first or end.number
     number = end.number
+    if first and not head:
+        raise BrokenChain(str(beside(path, "head")), "it is missing: which lines must be there is not known")
     wanted, last = parse_head(head)
     if wanted > last.number:  # all were rotated away, and no line has come since
         return first, number
@@ -44,6 +46,8 @@ def verify_files(path: Path) -> tuple[int, int]:
         raise BrokenChain(str(path), f"lines {wanted} to {first - 1 if first else last.number} are missing")
     if last.number > number:
         raise BrokenChain(str(path), f"lines {number + 1} to {last.number} are missing at the end")
+    if number > last.number + 1:  # one may have been written just before its writer was killed
+        raise BrokenChain(str(path), f"lines {last.number + 1} to {number} were not written by this service")
     if last.number == number and last.digest != end.digest:
         raise BrokenChain(str(path), f"line {number} is not the one that was written")
     return first, number

@@ -45,7 +45,7 @@ SESSION, BROWSER = "lmcache_admin.session", "lmcache_admin.browser"
 LOGIN_PATH = "/session"
 #: What the 401 of a mode says.
 _ASKED = {
-    "token": "This needs a token: send it as `Authorization: Bearer <token>`.",
+    "token": "Who is asking is not known. The header Authorization has to hold Bearer and what was given to you.",
     "proxy": "This needs a user and a role, in the headers that a trusted proxy sets.",
 }
 #: What every answer has.

@@ -20,6 +20,7 @@ Foreign = Callable[[object, str], object]
 LONGEST, MOST = 2**20, 2**22
 _ITEM = 4  # letters that an item of a list or object counts as
 
+_LINE = 512  # letters of a line that is remembered
 _REMEMBERED = 256  # letters of a text and its name
 
 
@@ -35,9 +36,13 @@ class Redactor:
         self._extra = [re.compile(anchored(pattern)) for pattern in self.patterns]
 
         #: `mask_text` for texts that come again and again, such as the lines of stacks.
-        self.mask_line = lru_cache(maxsize=8192)(self.mask_text)
+        self._remembered_line = lru_cache(maxsize=8192)(self.mask_text)
         #: What became of a short text under a name: settings and metadata are asked for again and again.
         self._remembered = lru_cache(maxsize=4096)(self._mask_named)
+
+    def mask_line(self, text: str) -> str:
+        """As `mask_text`, for lines that come again and again; what clients send must not fill the memory."""
+        return self._remembered_line(text) if len(text) <= _LINE else self.mask_text(text)
 
     def mask(self, value: Any, key: str = "") -> Any:
         """Return `value` with every secret as `******`; keys and types stay. What fails is masked whole."""

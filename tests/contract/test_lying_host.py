@@ -28,7 +28,7 @@ WITHOUT_METHODS = (
 OTHER_WORDS = {"POST /cache/load-fs-chunks": "Failed to initialize RemoteBackend"}
 #: What goes on as a job that can be asked for.
 JOBS = ("DELETE /cache/clear", "POST /backends/<name>/recreate", "POST /cache/load-fs-chunks")
-SHORT = {"read": 0.3, "change": 0.3, "job": 0.4}
+SHORT = {"read": 1.5, "change": 1.5, "job": 1.5}
 MIB = 1024 * 1024
 
 

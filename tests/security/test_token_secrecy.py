@@ -223,3 +223,12 @@ def test_s2_name_that_would_make_another_line_is_refused(name):
         new_token(name, "viewer")
     with pytest.raises(ValueError, match="the name may have"):
         users.new_user(name, "viewer", PASSWORD)
+
+
+def test_s22_what_the_service_itself_says_is_readable(serve, tmp_path):
+    tokens = tmp_path / "own-tokens"
+    private_files.write_private(str(tokens), new_token("ops", "admin")[1].line.encode())
+    running = serve(extra={"auth": "token", "token_file": str(tokens)})
+    assert "*" not in running.get("/version").text
+    wrong = running.post("/session", "{}")
+    assert wrong.json()["errors"]["json"]["password"] == ["Missing data for required field."]

@@ -67,7 +67,7 @@ class Aside:
 
 def sync(path: str | os.PathLike[str]) -> None:
     """Bring a file's content, or a folder's names, onto the medium."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # not to wait for a pipe's writer
     try:
         os.fsync(descriptor)
     finally:
@@ -79,7 +79,7 @@ def remove_leftovers(folder: Path) -> int:
     removed = 0
     for path in folder.glob(f"{TEMPORARY}*"):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from lmcache_admin._version import __version__
+from lmcache_admin.host.optional import Loading, Probed
 from lmcache_admin.host.protocols import ChunkSource, Engine, LookupManager, Manager, PeriodicThreads, StorageManager
 
 #: What a probe answers: (status, message); status is ok, failed or skipped.
@@ -53,9 +54,7 @@ class PlainRuntime:
 
     def open_chunk_source(self, engine: Engine, store: Mapping[str, Any]) -> ChunkSource | None:
         """Let the engine open it."""
-        opening: Any = engine  # a stranger's may not offer that, and is then told so
-        source: ChunkSource | None = opening.open_chunk_source(store)
-        return source
+        return cast(Loading, engine).open_chunk_source(store)  # a stranger's may not offer that, and is then told so
 
     def probes(self, manager: Manager) -> Mapping[str, Callable[[], Outcome]]:
         """Return a probe per backend if the engine's storage offers `probe_backend`, else of `is_healthy`."""
@@ -73,7 +72,7 @@ class PlainRuntime:
         return probes
 
 
-def _probe_backend(storage: Any, name: str, frozen: bool) -> Outcome:
+def _probe_backend(storage: Probed, name: str, frozen: bool) -> Outcome:
     if frozen:
         return "skipped", "frozen"
     result = storage.probe_backend(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import stat
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -94,6 +95,8 @@ class LMCacheChunkSource:
         kept = self._kept_as(named)
         if self._memory.backend.contains(kept):
             return LOADED, ""
+        if not self._is_regular(named):
+            return FAILED, "it is no regular file"
         for _ in range(TRIES):
             status, reason = self._load(named, kept)
             if status != FULL or self._memory.at_its_end:
@@ -132,6 +135,15 @@ class LMCacheChunkSource:
         finally:
             chunk.ref_count_down()  # ours; memory holds its own
         return LOADED, ""
+
+    def _is_regular(self, key: Any) -> bool:
+        """Whether a regular file has that name: for a pipe's writer LMCache would wait in a thread that it needs."""
+        connection = self._backend.connection
+        try:
+            path = getattr(connection, "getWrappedConnector", lambda: connection)()._get_file_path(key)
+            return stat.S_ISREG(path.stat().st_mode)
+        except (AttributeError, OSError):  # that is for LMCache to say
+            return True
 
     def _refusal(self, key: Any) -> tuple[str, str] | None:
         """Why a chunk of that name is none of this engine's; None if it is."""

@@ -131,6 +131,7 @@ def bad_facts(root: Path, good: Path) -> dict[str, Any]:
         before = set(memory(manager).hot_cache), occupied(manager)
         for name in ("other@1@0@1@half", "model@2@0@1@half", "model@1@0@1@float", "model@1@7@1@half", "garbage"):
             (folder / f"{name}.data").write_bytes(header(SIZE, CHUNK) + b"k" * SIZE)
+        os.mkfifo(folder / "model@1@0@aa@half.data")
         (folder / "model@1@0@ff@half.data").write_bytes(header(SIZE // 4, CHUNK // 4) + b"k" * (SIZE // 4))
         answer = loaded(manager, folder)
         after = set(memory(manager).hot_cache), occupied(manager)

@@ -199,17 +199,21 @@ def surface_facts(folder: Path) -> dict[str, Any]:
     from lmcache.v1.lookup_client.chunk_statistics_lookup_client import ChunkStatisticsLookupClient
     from lmcache.v1.periodic_thread import PeriodicThreadRegistry
 
-    from lmcache_admin.host import protocols
+    from lmcache_admin.host import optional, protocols
 
-    known = protocols_of(protocols)
+    known = {**protocols_of(protocols), **protocols_of(optional)}
     with engine(folder, internal_api_server_enabled=False) as manager:
         cache = manager.lmcache_engine
         live = {
             "Manager": manager,
             "LookupManager": manager,
+            "LookupOwner": manager,
             "StatisticsClient": ChunkStatisticsLookupClient(None, manager.config),
             "Engine": cache,
+            "Healthy": cache,
             "StorageManager": cache.storage_manager,
+            "Allocating": cache.storage_manager,
+            "Opened": cache.storage_manager,
             "Configuration": manager.config,
             "Metadata": manager.lmcache_engine_metadata,
             "Connector": cache.gpu_connector,

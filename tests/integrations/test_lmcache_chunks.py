@@ -155,7 +155,7 @@ def test_a_bad_file_fails_alone_and_says_why(facts: dict[str, Any], case: str, r
 
 def test_a_bad_file_costs_no_memory_and_no_other_chunk(facts: dict[str, Any]) -> None:
     bad = facts["bad"]
-    assert (bad["answer"]["loaded_chunks"], bad["answer"]["failed_chunks"]) == (1, 12)
+    assert (bad["answer"]["loaded_chunks"], bad["answer"]["failed_chunks"]) == (1, 13)
     assert bad["answer"]["skipped_reasons"] == {"another worker's": 1}
     assert (bad["kept"], bad["more"], bad["alive"]) == (True, [1, 4096], True)
 
@@ -166,6 +166,10 @@ def test_chunks_of_another_engine_are_told_by_their_names(facts: dict[str, Any])
     assert reasons["model@2@0@1@half"] == "it is of an engine of 2 workers, not 1"
     assert reasons["model@1@0@1@float"] == "its elements are torch.float32, not torch.float16"
     assert reasons["garbage"] == "its name is no chunk key"
+
+
+def test_a_pipe_is_no_chunk_and_nobody_waits_for_its_writer(facts: dict[str, Any]) -> None:
+    assert facts["bad"]["answer"]["failed_reasons"]["model@1@0@aa@half"] == "it is no regular file"
 
 
 def test_no_more_is_loaded_than_memory_holds(facts: dict[str, Any]) -> None:

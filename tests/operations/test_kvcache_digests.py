@@ -146,6 +146,32 @@ def test_any_number_of_threads_gives_the_same_digests(monkeypatch, cores):
     assert digests(host(caches), "[0,1023]", 100, False) == combined(wanted)
 
 
+class Meeting(Job):
+    """A job whose first pieces wait until so many threads have one in hand."""
+
+    def __init__(self, threads):
+        super().__init__("", "", "")
+        self.names = set()
+        self._together = threading.Barrier(threads, timeout=30)
+
+    def advance(self, count=1):
+        name = threading.current_thread().name
+        if name not in self.names:
+            self.names.add(name)
+            self._together.wait()
+        super().advance(count)
+
+
+@pytest.mark.parametrize("layerwise", [True, False])
+def test_every_core_works_at_the_same_time(monkeypatch, layerwise):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    caches = {f"l{n}": made((2, 64, 16, 8, 64), "float16", n) for n in range(5)}
+    job = Meeting(3)
+    Check.of(host(caches), SlotList.parse("[0,1023]"), 100, layerwise).run(job)
+    own = threading.current_thread().name
+    assert job.names == {own, "lmcache-admin-digest-0", "lmcache-admin-digest-1"}
+
+
 def test_threads_that_the_system_does_not_give_are_done_without(monkeypatch):
     def start(_):
         raise RuntimeError("can't start new thread")

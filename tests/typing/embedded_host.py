@@ -2,7 +2,7 @@
 
 from lmcache_admin import engine
 from lmcache_admin.engine.statistics import ChunkStatisticsLookupClient
-from lmcache_admin.host import protocols
+from lmcache_admin.host import optional, protocols
 
 
 def manager(part: engine.Manager) -> protocols.Manager:
@@ -34,4 +34,36 @@ def lookups(part: engine.Manager) -> protocols.LookupManager:
 
 
 def statistics(part: ChunkStatisticsLookupClient) -> protocols.StatisticsClient:
+    return part
+
+
+def versioned(part: engine.Manager) -> optional.Versioned:
+    return part
+
+
+def lookup_owner(part: engine.Manager) -> optional.LookupOwner:
+    return part
+
+
+def watched(part: engine.Engine) -> optional.Watched:
+    return part
+
+
+def loading(part: engine.Engine) -> optional.Loading:
+    return part
+
+
+def healthy(part: engine.Engine) -> optional.Healthy:
+    return part
+
+
+def counted(part: engine.StorageManager) -> optional.Counted:
+    return part
+
+
+def allocating(part: engine.StorageManager) -> optional.Allocating:
+    return part
+
+
+def probed(part: engine.StorageManager) -> optional.Probed:
     return part

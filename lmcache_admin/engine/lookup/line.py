@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 QUEUE_PAUSE = 0.002  # seconds between attempts while more connect than the worker has taken yet
 IDLE = 8  # connections that are kept for the next lookup
+NEW_CONNECTIONS = 20  # that one question tries: a server that is replaced resets what it has not accepted yet
 
 
 class UnansweredError(Exception):
@@ -143,7 +144,8 @@ def _connect(sock: socket.socket, path: str, deadline: float) -> None:
 class Question:
     """One message to one worker and its answer.
 
-    A kept connection may have been closed by the worker meanwhile: then the message goes over a new one.
+    A kept connection may have been closed by the worker meanwhile, and a new one may have come to a server that
+    another takes the place of: then the message goes over the next new one.
 
     Args:
         line: The way to the worker.
@@ -158,7 +160,7 @@ class Question:
         self._sock = sock
         self._message = message
         self._deadline = deadline
-        self._fresh = fresh
+        self._new = int(fresh)  # connections that were made for this question
         self._under_way = False
 
     def ask(self) -> None:
@@ -201,11 +203,12 @@ class Question:
             self._line.keep(self._sock)
 
     def _again(self, error: OSError | FrameError) -> None:
-        """Send the message once more if the connection was a kept one that has ended."""
-        if self._fresh or isinstance(error, TimeoutError | FrameError):
+        """Send the message once more if the connection has ended before an answer came."""
+        tried = self._new >= NEW_CONNECTIONS or (self._new > 0 and not isinstance(error, ConnectionError))
+        if tried or isinstance(error, TimeoutError | FrameError):
             why = reason(error)
             raise self._line.failed(why, slow=isinstance(error, TimeoutError)) from None
         self._sock.close()
         self._sock = self._line.connect(self._deadline)
-        self._fresh = True
+        self._new += 1
         self.ask()

@@ -13,10 +13,11 @@ from pathlib import Path
 from lmcache_admin.engine.aside import Aside, sync
 from lmcache_admin.engine.buffers import GrowingPool
 from lmcache_admin.engine.chunks import Chunk, ChunkKey
-from lmcache_admin.engine.errors import CorruptChunkError
+from lmcache_admin.engine.errors import CorruptChunkError, UnsuitableChunkError
 from lmcache_admin.engine.remote.codec import HEADER, Form, Record
 from lmcache_admin.engine.remote.hidden import SUFFIX, Hidden, file_name, key_text
 from lmcache_admin.engine.remote.protocol import BATCH, Scope, StoreDownError, StoreRefusedError
+from lmcache_admin.engine.remote.regular import open_regular
 
 # What says that the whole place is out of reach, as a network file system says it.
 GONE = frozenset(
@@ -156,7 +157,7 @@ class FolderStore:
     def _read(self, key: ChunkKey) -> Chunk | None:
         folder, path = self._paths(key)
         try:
-            file = path.open("rb", buffering=0)
+            file = open_regular(path)
         except FileNotFoundError:
             return None
         with file:
@@ -181,11 +182,11 @@ class FolderStore:
 
     def _delete(self, folder: Path, path: Path, key: ChunkKey) -> Mapping[ChunkKey, int]:
         try:
-            with path.open("rb", buffering=0) as file:
+            with open_regular(path) as file:
                 header = file.read(HEADER.size) or b"" if self._form.headers else b""
                 tokens = self._form.tokens(header, os.fstat(file.fileno()).st_size)
             path.unlink()
-        except FileNotFoundError:
+        except (FileNotFoundError, UnsuitableChunkError):  # gone, or no file at all
             return {}
         self._hidden[folder].forget(path.name)
         return {key: tokens}

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from lmcache_admin.engine.aside import Aside, remove_leftovers
 from lmcache_admin.engine.chunks import ChunkKey
+from lmcache_admin.engine.errors import UnsuitableChunkError
 from lmcache_admin.engine.remote.codec import Record
+from lmcache_admin.engine.remote.regular import open_regular
 
 NAME = ".lmcache-admin"
 CHECKSUMS = "checksums"
@@ -75,8 +77,9 @@ class Hidden:
             NewerFormatError: A later version wrote it.
         """
         try:
-            record = Record.parse(self._checksum(name).read_bytes())
-        except FileNotFoundError:
+            with open_regular(self._checksum(name)) as file:
+                record = Record.parse(file.readall())
+        except (FileNotFoundError, UnsuitableChunkError):
             return None
         if record is None:
             return None

@@ -1,6 +1,7 @@
 """POST /cache/load-fs-chunks on the embedded engine: files in LMCache's own format, written here by hand."""
 
 import json
+import os
 import socket
 import struct
 
@@ -141,6 +142,14 @@ def test_a_bad_file_is_counted_with_its_reason_and_the_others_are_loaded(running
     assert (answer["status"], answer["loaded_chunks"], answer["total_files"]) == ("success", 1, 2)
     assert (answer["failed_keys"], answer["failed_chunks"]) == ([key], 1)
     assert reason in answer["failed_reasons"][key]
+
+
+def test_a_pipe_is_a_failed_chunk_and_nobody_waits_for_its_writer(running, folder, config):
+    write_chunks(folder, 3)
+    os.mkfifo(folder / name_of(99))
+    answer = load(running, config())
+    assert (answer.status, answer.json()["loaded_chunks"]) == (200, 3)
+    assert answer.json()["failed_reasons"] == {f"{MODEL}@1@0@63@half": "it is no regular file"}
 
 
 def test_a_shorter_chunk_and_one_with_tags_are_loaded(running, folder, config):

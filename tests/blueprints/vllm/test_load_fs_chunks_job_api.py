@@ -170,3 +170,18 @@ class Slow:
 
     def close(self):
         self.closed = True
+
+
+def test_a_job_lists_a_hundred_failures_and_counts_all(running, config, tmp_path, eventually):
+    for number in range(119):
+        (tmp_path / "chunks" / f"garbage{number}.data").write_bytes(b"not a chunk")
+    place = running.request("POST", PATH, body(config), ASYNC).headers["Location"]
+    job = eventually(lambda: ended(running, place))
+    assert (len(job["errors"]), job["error_count"], job["result"]["failed_chunks"]) == (100, 120, 120)
+    assert len({error["item"] for error in job["errors"]}) == 100
+
+
+def ended(running, place):
+    """The job, once it is done."""
+    job = running.get(place).json()
+    return job if job["state"] == "done" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -155,6 +156,50 @@ def test_more_at_once_than_the_queue_holds_are_all_answered(
     with ThreadPoolExecutor(50) as pool:
         found = list(pool.map(lambda number: client.lookup(list(range(48)), f"{number}"), range(500)))
     assert found == [32] * 500
+
+
+def test_no_lookup_misses_while_the_server_is_replaced_again_and_again(
+    stored: Manager, scheduler: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, done = scheduler().lookup_client, threading.Event()
+    assert client is not None
+
+    def look_up(thread: int) -> set[int]:
+        found, number = set(), 0
+        while not done.is_set():
+            found.add(client.lookup(list(range(48)), f"{thread}-{number}"))
+            number += 1
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(look_up, thread) for thread in range(4)]
+        for _ in range(300):
+            assert "error" not in stored.recreate_lookup_server()
+        done.set()
+        assert [one.result() for one in asking] == [{32}] * 4
+    assert caplog.messages == []
+
+
+def test_a_server_that_closes_each_connection_is_a_miss_soon(worker: MakeManager, scheduler: MakeManager) -> None:
+    manager, client = worker(), scheduler(lookup_timeout_ms=60_000).lookup_client
+    assert client is not None
+    path = path_of(manager)
+    manager.close_lookup_server()
+    found: list[int] = []
+    with socket.socket(socket.AF_UNIX) as closing:
+        closing.bind(path)
+        closing.listen()
+        asking = threading.Thread(target=lambda: found.append(client.lookup(list(range(48)), "r")))
+        asking.start()
+        count = 0
+        while not found:
+            closing.settimeout(0.1)
+            with contextlib.suppress(TimeoutError):
+                closing.accept()[0].close()
+                count += 1
+        asking.join()
+    os.unlink(path)
+    assert (found, count) == ([0], 20)
 
 
 def test_a_closed_engine_says_so_and_the_server_lives(stored: Manager) -> None:

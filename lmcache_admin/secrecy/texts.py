@@ -13,13 +13,15 @@ from lmcache_admin.secrecy.spans import Span, line_span, value_span
 
 MASK = "******"
 
+#: Where a word begins, also behind a line end that JSON or `repr` has written as two letters.
+_BEGIN = r"(?:\b|(?<=\\[nrt]))"
 #: Secrets that are known by their own shape, wherever they stand.
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
-    r"|\b(?:gh[pousr]_|github_pat_|glpat-|glrt-|sk-|[prs]k_live_|sk_test_|xox[abeprs]-|xapp-|lmca_|pypi-Ag|dop_v1_|AIza"
+    rf"|{_BEGIN}(?:gh[pousr]_|github_pat_|glpat-|glrt-|sk-|[prs]k_live_|sk_test_|xox[abeprs]-|xapp-|lmca_|pypi-Ag|dop_v1_|AIza"
     r"|ya29\.|AKIA|ASIA|nvapi-|tskey-|hvs\.|hvb\.|dckr_pat_|SG\.|whsec_|gsk_|shpat_)[\w.-]{8,}"
-    r"|\b(?:hf_|npm_|r8_)[A-Za-z0-9]{16,}"
-    r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?"
+    rf"|{_BEGIN}(?:hf_|npm_|r8_)[A-Za-z0-9]{{16,}}"
+    r"|(?:(?<![\w-])|(?<=\\[nrt]))eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?"
     r"|(?<=hooks\.slack\.com/)[^\s\"'<>]+|(?<=/api/webhooks/)[^\s\"'<>]+|(?<=webhook\.office\.com/)[^\s\"'<>]+"
     r"|(?<=api\.telegram\.org/bot)[^\s\"'<>/]+",
     re.DOTALL,
@@ -29,9 +31,9 @@ _RUN = re.compile(r"[^\s\"']+")
 #: Users of an address that are people or programs; anything else before `@` may be a token.
 _USER = re.compile(r"[A-Za-z]?[a-z._-]{0,19}\d{0,4}")
 _BEARER = re.compile(
-    r"(?i:\b(bearer)\s+(?!(?:tokens?|auth|authentication|authorization|scheme|credentials?)\b))[\w.~+/=-]{8,}"
+    rf"(?i:{_BEGIN}(bearer)\s+(?!(?:tokens?|auth|authentication|authorization|scheme|credentials?)\b))[\w.~+/=-]{{8,}}"
 )
-_BASIC = re.compile(r"\b((?i:basic))\s+(?=[a-z]*[A-Z0-9+/=])[\w.~+/=-]{8,}")
+_BASIC = re.compile(rf"{_BEGIN}((?i:basic))\s+(?=[a-z]*[A-Z0-9+/=])[\w.~+/=-]{{8,}}")
 #: user:password as an argument; two numbers are a user and a group.
 _LOGIN = re.compile(r"(?<!\S)((?:-u|--user|--proxy-user)(?:=|\s+)(?!\d+:\d+(?!\S))[^\s:]+:)\S+")
 #: Programs whose short option holds a password, and that option.
@@ -56,8 +58,8 @@ _BLOCK = re.compile(
 )
 #: The beginning of `name=value`, `"name": "value"`, `name => value`, `name%3Dvalue`; or of `--name value`.
 _NAME = re.compile(
-    r"(?<![\w.-])(?:(?P<name>[\w.-]+)(?P<gap>(?:\\*[\"'])?\s*(?:=>|:=|==?|:(?!:)|%3[ADad])[ \t]*(?:\n[ \t]+)?)"
-    r"|(?P<option>--?[A-Za-z][\w.-]+)\s+(?!--))"
+    r"(?:(?<![\w.-])(?P<name>[\w.-]+)(?P<gap>(?:\\*[\"'])?\s*(?:=>|:=|==?|:(?!:)|%3[ADad])[ \t]*(?:\n[ \t]+)?)"
+    r"|(?:(?<![\w.-])|(?<=\\[nrt]))(?P<option>--?[A-Za-z][\w.-]+)\s+(?!--))"
 )
 _LABEL = re.compile(r"\\*[\"']?([\w.-]+)")
 _WORD_BEFORE = re.compile(r"([A-Za-z]+)[ \t]\Z")

@@ -138,7 +138,7 @@ class Redactor:
         return [next(left) if isinstance(word, str) else word for word in words]
 
     def _mask_text(self, text: str) -> str:
-        if text.lstrip()[:1] in ("{", "[") and (inner := _as_json(text)) is not None:
+        if text.lstrip()[:1] in ("{", "[", '"') and (inner := _as_json(text)) is not None:
             masked = self._mask(inner, "", _left)
             if masked != inner:
                 return json.dumps(masked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from fuzzed import fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,3 +106,22 @@ def test_s21_whatever_it_is_masking_twice_is_masking_once(value):
 def test_s21_any_text_is_masked_once_and_for_all(text):
     once = REDACTOR.mask_text(text)
     assert REDACTOR.mask_text(once) == once
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "--api-key hUnt3rX9q",
+        "--password=hUnt3rX9q",
+        "password=hUnt3rX9q",
+        "Bearer hUnt3rX9qhUnt",
+        "Basic hUnt3rX9qhUnt==",
+        "ghp_hUnt3rX9qhUnt3rX9q",
+        "hf_hUnt3rX9qhUnt3rX9q",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.hUnt3rX9q",
+    ],
+)
+def test_s21_a_line_end_that_is_written_as_two_letters_hides_nothing(secret):
+    for form in (repr, json.dumps):
+        assert SECRET not in REDACTOR.mask_text(form(f"a\n{secret}\tb"))
+        assert SECRET not in REDACTOR.mask_text("failed: " + form(f"a\n{secret}\nb"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import re
@@ -125,6 +126,7 @@ def _masked(text: str) -> str:
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    extra = _extra(values.get("extra_config"))
     url, serde = values.get("remote_url"), values.get("remote_serde", "naive")
     if url is None:
         raise Detail(500, "Failed to initialize RemoteBackend: remote_url must be provided when not using plugin_name")
@@ -135,9 +137,19 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
         raise _invalid("remote_url is neither fs://HOST:PORT/FOLDER nor file:///FOLDER; nothing else is opened here")
     if serde not in SERDES:
         raise Detail(500, f"Failed to initialize RemoteBackend: remote_serde is none of {', '.join(SERDES)}")
-    extra = values.get("extra_config")
-    known = {key: extra[key] for key in EXTRA_KEYS if key in extra} if isinstance(extra, Mapping) else {}
-    return {"remote_url": str(url), "remote_serde": serde, "extra_config": known}
+    return {"remote_url": str(url), "remote_serde": serde, "extra_config": extra}
+
+
+def _extra(given: Any) -> dict[str, Any]:
+    """What counts of `extra_config`: a map, or JSON of one; as in LMCache other text, or nothing, is an empty one."""
+    if given and not isinstance(given, Mapping | str):
+        raise _invalid(f"the JSON object must be str, bytes or bytearray, not {type(given).__name__}")
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            return {}
+    return {key: given[key] for key in EXTRA_KEYS if key in given} if isinstance(given, Mapping) else {}
 
 
 def _invalid(why: str) -> Detail:

@@ -91,6 +91,7 @@ def test_both_count_the_same(pair: Any, config: str, more: dict[str, Any]) -> No
         ("broken", "chunk_size: [\n", 400),
         ("empty", "", 500),
         ("without a URL", "chunk_size: 256\n", 500),
+        ("extra_config of another type", "remote_url: fs://localhost:0/x\nextra_config: 5\n", 400),
         ("without a port", "remote_url: fs://localhost/x\n", 500),
         ("without a scheme", "remote_url: x\n", 500),
     ],

@@ -161,3 +161,23 @@ def test_keys_that_are_none_of_a_store_count_for_nothing(folder):
     (folder / "store.yaml").write_text(GOOD + more)
     read = read_store_file(str(folder / "store.yaml"), [str(folder)])
     assert read == {**STORE, "extra_config": {"save_chunk_meta": False}}
+
+
+@pytest.mark.parametrize(
+    ("extra", "form"),
+    [
+        ("{save_chunk_meta: false}", {"save_chunk_meta": False}),
+        ("'{\"save_chunk_meta\": false}'", {"save_chunk_meta": False}),
+        *[(nothing, {}) for nothing in ("", "''", "[]", "0", "abc", "'[1]'", "'{'")],
+    ],
+)
+def test_extra_config_is_a_map_or_json_of_one(folder, extra, form):
+    (folder / "store.yaml").write_text(f"{GOOD}extra_config: {extra}\n")
+    assert read_store_file(str(folder / "store.yaml"), [str(folder)])["extra_config"] == form
+
+
+@pytest.mark.parametrize(("extra", "kind"), [("5", "int"), ("[SECRET]", "list"), ("true", "bool"), ("1.5", "float")])
+def test_extra_config_of_another_type_is_400_in_the_words_of_lmcache(folder, extra, kind):
+    (folder / "store.yaml").write_text(f"{GOOD}extra_config: {extra}\n")
+    text = f"Invalid configuration file: the JSON object must be str, bytes or bytearray, not {kind}"
+    assert refusal(folder / "store.yaml", folder) == (400, text)

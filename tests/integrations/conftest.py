@@ -110,6 +110,10 @@ class Standalone:
         """Send SIGTERM, as a process manager does, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end and return the exit code."""
         try:
             return self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
@@ -161,7 +165,7 @@ def start_process() -> Iterator[Start]:
         for standalone in started:
             standalone.process.terminate()
         for standalone in started:
-            standalone.end()
+            standalone.wait()  # a second signal would break off LMCache's stop, whose threads then never end
 
 
 @pytest.fixture(scope="session")

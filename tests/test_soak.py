@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import lmcache_admin
 
 SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 
 
+@pytest.mark.slow  # half a minute of load: beside other work the machine itself refuses some of it
 def test_half_a_minute_of_mixed_load_gives_no_answer_that_is_not_asked_for_and_leaves_nothing(tmp_path: Path) -> None:
     results = tmp_path / "soak.json"
     package = str(Path(lmcache_admin.__file__).parent.parent)

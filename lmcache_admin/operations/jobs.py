@@ -54,12 +54,13 @@ def read(registry: Registry, job_id: str, may: May) -> dict[str, Any]:
         Failure: 404, there is none of that id.
     """
     job = _job(registry, job_id)
-    outcome = job.outcome
+    described = job.describe()
+    outcome = job.outcome if described["state"] in ENDED else None  # it may end just now
     body: Any = None
     if outcome is not None and not job.dropped and _may_see(job, may):
         text = outcome.payload.decode()
         body = json.loads(text) if outcome.content_type.startswith("application/json") else text
-    return {**job.describe(), "result": body}
+    return {**described, "result": body}
 
 
 def result(registry: Registry, job_id: str, may: May) -> tuple[Content, int]:

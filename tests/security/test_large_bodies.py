@@ -80,7 +80,7 @@ def test_s42_stranger_who_sends_his_large_body_at_once_sees_the_refusal(guarded)
 def test_s42_smaller_body_of_a_stranger_is_read_and_refused_by_the_gate(guarded, size):
     running, _ = guarded
     answer = running.post("/conf", b" " * size)
-    assert (answer.status, answer.json()["message"].startswith("This needs a token")) == (401, True)
+    assert (answer.status, answer.json()["message"].startswith("Who is asking is not known")) == (401, True)
 
 
 def test_s42_large_body_with_credentials_is_read(guarded):

@@ -163,13 +163,21 @@ def test_a_worker_keeps_no_statistics(host: Any) -> None:
 def test_long_work_is_a_job_where_that_is_preferred(our_host: Any, tokens: Tokens, eventually: Eventually) -> None:
     our_host.clear_memory()
     our_host.store(tokens(32))
-    answer = our_host.ask("DELETE", f"/cache/clear?locations={CPU}", Prefer="respond-async")
-    assert answer.status == 202
-    assert answer.location.startswith("/jobs/")
+    removed = 0
 
-    def ended() -> Any:
-        job = our_host.value("GET", answer.location)
+    def all_removed() -> bool:  # LMCache passes over chunks that are still on their way to the disk
+        nonlocal removed
+        answer = our_host.ask("DELETE", f"/cache/clear?locations={CPU}", Prefer="respond-async")
+        assert answer.status == 202
+        assert answer.location.startswith("/jobs/")
+        job = eventually(lambda: ended(answer.location), "the job")
+        assert job["state"] == "done", json.dumps(job)
+        removed += job["result"]["num_removed"]
+        return removed >= 32
+
+    def ended(place: str) -> Any:
+        job = our_host.value("GET", place)
         return job if job["state"] in ("done", "failed", "cancelled") else None
 
-    job = eventually(ended, "the job")
-    assert (job["state"], job["result"]["num_removed"]) == ("done", 32), json.dumps(job)
+    eventually(all_removed, "the clear")
+    assert removed == 32

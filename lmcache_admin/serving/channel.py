@@ -37,7 +37,6 @@ class Channel(HTTPChannel):
     def __init__(self, listener: Listener, sock: socket.socket, addr: Any) -> None:
         self.loop = listener.loop
         self.call: Call | None = None  # the request that is being answered
-        self.follows = False  # waits in the loop's line of channels with a further request
         self.muted = False  # bytes wait in the kernel until the request before them is answered
         self.given_up = False
         self.output_started = False

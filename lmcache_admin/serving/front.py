@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FOLLOWING_SECONDS = 0.010  # how long a turn of the loop may give to requests that came behind others
 _DEATH = "the death of its thread"
 UNCLASSED = Route("unclassed", "answer the request", "light", quick=False)
 
@@ -35,8 +34,7 @@ class Front:
     """
 
     def __init__(self, classify: Classify, lanes: Lanes, flush: Callable[[Channel], None]) -> None:
-        self.arrivals: deque[Channel] = deque()  # channels whose first complete request has just come
-        self.following: deque[Channel] = deque()  # channels that have sent further ones behind it
+        self.arrivals: deque[Channel] = deque()  # channels with a complete request
         self.quick: dict[Call, bool] = {}
         self.lanes = lanes
         self.watch: Watch
@@ -57,41 +55,20 @@ class Front:
         return bool(self._over)
 
     def serve_arrivals(self) -> bool:
-        """What has just come; False when another thread has the loop now."""
-        return all(self._serve(self.arrivals.popleft()) for _ in range(len(self.arrivals)))
-
-    def follow(self, channel: Channel) -> None:
-        """Have a channel's next request served in its turn, behind what has just come from others."""
-        if not channel.follows:
-            channel.follows = True
-            self.following.append(channel)
-
-    def serve_following(self) -> bool:
-        """One request of each channel that has more, as far as the turn's time goes; the others are first in the next.
-
-        Returns:
-            False when another thread has the loop now.
-        """
-        until = time.monotonic() + FOLLOWING_SECONDS
-        for _ in range(len(self.following)):
-            channel = self.following.popleft()
-            channel.follows = False
-            if not self._serve(channel):
-                return False
-            if time.monotonic() >= until:
-                break
-        return True
-
-    def _serve(self, channel: Channel) -> bool:
-        request = channel.next_request()
-        if request is None:
-            return True
-        route = UNCLASSED if request.error else self._class(request)
-        call = Call(channel, request, route, self.lanes.use(route), time.monotonic())
-        channel.call = call
-        if (route.quick and not call.use.slow and not call.use.written_off) or request.error:
-            return self._answer(call)
-        self._submit(call)
+        """One request of each channel that has one; False when another thread has the loop now."""
+        for _ in range(len(self.arrivals)):
+            channel = self.arrivals.popleft()
+            request = channel.next_request()
+            if request is None:
+                continue
+            route = UNCLASSED if request.error else self._class(request)
+            call = Call(channel, request, route, self.lanes.use(route), time.monotonic())
+            channel.call = call
+            if (route.quick and not call.use.slow and not call.use.written_off) or request.error:
+                if not self._answer(call):
+                    return False
+            else:
+                self._submit(call)
         return True
 
     def _class(self, request: Request) -> Route:
@@ -126,7 +103,7 @@ class Front:
         channel.release(call, in_loop=True)
         lane.served_by_loop += 1
         if channel.requests and not channel.given_up:
-            self.follow(channel)
+            self.arrivals.append(channel)
         self._flush(channel)
         return True
 
@@ -142,7 +119,7 @@ class Front:
         channel.answer(call, refusal)
         channel.release(call, in_loop=True)
         if channel.requests and not channel.given_up:
-            self.follow(channel)
+            self.arrivals.append(channel)
         self._flush(channel)
 
     # -- deadlines
@@ -187,8 +164,8 @@ class Front:
         call = channel.call
         if call is not None and call.state == NEW:
             self._over.append((call, failed(call, _DEATH)))
-        elif channel.next_request() is not None:
-            self.follow(channel)
+        elif channel.next_request() is not None and channel not in self.arrivals:
+            self.arrivals.append(channel)
 
     def abandon(self) -> None:
         """Give up every open call: the server stops."""

@@ -117,8 +117,6 @@ class Loop:
         self._take_dirty()
         if front.arrivals and not front.serve_arrivals():
             return False
-        if front.following and not front.serve_following():  # once a turn: whoever sends many delays nobody else
-            return False
         now = time.monotonic()
         front.tell_expired(now)
         if now >= self.listener.next_care:
@@ -128,7 +126,7 @@ class Loop:
         return True
 
     def _patience(self) -> float:
-        if self.front.arrivals or self.front.following or self.dirty:
+        if self.front.arrivals or self.dirty:
             return 0.0
         if self.front.impatient:
             return 0.005
@@ -182,7 +180,7 @@ class Loop:
             if channel.fd is None:
                 continue
             if channel.next_request() is not None:
-                self.front.follow(channel)
+                self.front.arrivals.append(channel)
             elif channel.writable():
                 channel.handle_write()
             self.refresh(channel)

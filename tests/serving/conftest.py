@@ -132,10 +132,10 @@ def release() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def serve(release: threading.Event) -> Iterator[Callable[..., Site]]:
-    """Start a server: `serve({path: Page}, option=...)`; `bound_only`: clients may connect, and the test starts it."""
+    """Start a server: `serve({path: Page}, option=...)`."""
     sites: list[Site] = []
 
-    def start(pages: dict[str, Page], bound_only: bool = False, **options: Any) -> Site:
+    def start(pages: dict[str, Page], **options: Any) -> Site:
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             page = pages.get(environ["PATH_INFO"])
             body = page.view(environ) if page else b"no such page"
@@ -152,10 +152,7 @@ def serve(release: threading.Event) -> Iterator[Callable[..., Site]]:
         server = HTTPServer(application, classify, ServerOptions(**options))
         site = Site(server, pages)
         sites.append(site)
-        if bound_only:
-            server.bind()
-        else:
-            server.start()
+        server.start()
         return site
 
     yield start

@@ -45,6 +45,7 @@ TEST = [
     "gcp-storage-emulator>=2024.8.3",
     "pytest>=8.4",
     "pytest-cov>=6",
+    "pytest-timeout>=2.3",
     "hypothesis>=6.100",
     "gunicorn>=23",
     "setuptools>=77",

@@ -19,7 +19,7 @@ from lmcache_admin import InternalAPIServer
 from lmcache_admin.cli.api import UnixConnection
 from lmcache_admin.engine import Configuration, Manager
 
-pytest_plugins = ["jumping_clock", "redis_server", "s3_server"]  # found by `pythonpath` in tox.ini
+pytest_plugins = ["jumping_clock", "kill_thread", "redis_server", "s3_server"]  # found by `pythonpath` in tox.ini
 
 #: Ceiling of every wait in a test, seconds; far above what is waited for.
 CEILING = 30.0
@@ -137,6 +137,13 @@ def free_port(count: int = 1) -> int:
 
 
 Serve = Callable[..., Running]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the slow tests run for an hour, where tox.ini ends a test that hangs."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(name="eventually")

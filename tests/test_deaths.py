@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import threading
 import time
@@ -19,11 +18,6 @@ from lmcache_admin.serving.lanes import lane_limits
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
-def kill(thread: threading.Thread) -> None:
-    """Have a thread raise SystemExit where it runs Python code next."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
-
-
 def named(name: str) -> threading.Thread:
     (thread,) = (thread for thread in threading.enumerate() if thread.name == name)
     return thread
@@ -34,7 +28,7 @@ def rests(thread: threading.Thread) -> bool:
     return sys._current_frames()[thread.ident or 0].f_code.co_name == "run"
 
 
-def test_s68_readyz_is_degraded_and_metrics_count_a_dead_thread(serve, eventually):
+def test_s68_readyz_is_degraded_and_metrics_count_a_dead_thread(serve, eventually, kill):
     running = serve(extra={"lane_threads": {"change": 1}})
     eventually(lambda: running.get("/readyz").status == 200)
     series = f'lmcache_admin_thread_deaths_total{{server="{running.server.server_log_info}",thread="change"}}'
@@ -50,11 +44,11 @@ def test_s68_readyz_is_degraded_and_metrics_count_a_dead_thread(serve, eventuall
     assert f"{series} 1.0" in running.get("/metrics").text
 
 
-def test_s68_probe_whose_thread_dies_is_begun_again(serve, eventually, monkeypatch):
+def test_s68_probe_whose_thread_dies_is_begun_again(serve, eventually, monkeypatch, kill):
     monkeypatch.setattr("lmcache_admin.app.INTERVAL", 0.05)  # a thread that sleeps dies when it wakes
     running = serve()
     deaths = running.server.service.deaths
-    kill_between_runs(named("lmcache-admin-probe"), eventually, monkeypatch)
+    kill_between_runs(kill, named("lmcache-admin-probe"), eventually, monkeypatch)
     eventually(lambda: deaths.counts()["probe"] == 1)
     task = running.server.service.background.tasks[0]
     before = task.outcome
@@ -62,7 +56,7 @@ def test_s68_probe_whose_thread_dies_is_begun_again(serve, eventually, monkeypat
     assert running.get("/readyz").json()["status"] == "degraded"
 
 
-def kill_between_runs(thread, eventually, monkeypatch):
+def kill_between_runs(kill, thread, eventually, monkeypatch):
     # what its work raises a task survives: it has to come between two runs
     passed = threading.Event()
     monkeypatch.setattr(PeriodicTask, "_run_once", lambda task: passed.set())
@@ -110,7 +104,7 @@ def test_s68_host_starts_where_no_thread_is_left_for_the_probe(serve, monkeypatc
     eventually(lambda: running.get("/readyz").json()["status"] == "ok")
 
 
-def test_s68_job_whose_thread_dies_has_failed_and_holds_no_place(eventually, monkeypatch):
+def test_s68_job_whose_thread_dies_has_failed_and_holds_no_place(eventually, monkeypatch, kill):
     deaths = Deaths()
     jobs = Jobs(lane_limits({}, {}, {})["job"], deaths)
     job, begun = Job("clear", "DELETE /x", "me"), threading.Event()

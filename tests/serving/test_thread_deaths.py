@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import threading
 import time
@@ -24,12 +23,6 @@ def echo(environ: Any) -> bytes:
     return environ["PATH_INFO"].encode()
 
 
-def kill(thread: threading.Thread) -> None:
-    """Have a thread raise SystemExit where it runs Python code next."""
-    if thread.is_alive():
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
-
-
 def rests(thread: threading.Thread) -> bool:
     """Whether a lane's thread waits for a call."""
     return sys._current_frames()[thread.ident or 0].f_code.co_name == "run"
@@ -40,7 +33,7 @@ def named(name: str) -> list[threading.Thread]:
 
 
 @pytest.fixture
-def killed(until: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def killed(kill: Any, until: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """`killed(name)`: the thread of that name is dead."""
 
     def end(name: str) -> None:
@@ -61,7 +54,7 @@ def deaths(site: Any) -> dict[str, int]:
     return {kind: count for kind, count in site.server.options.deaths.counts().items() if count}
 
 
-def test_s68_lane_thread_that_dies_is_replaced_and_its_call_answered(serve, page, until):
+def test_s68_lane_thread_that_dies_is_replaced_and_its_call_answered(serve, page, until, kill):
     site = serve({"/view": page(echo, lane="change")}, lane_threads={"change": 1})
     assert site.get("/view").status == 200
     (thread,) = named("lmcache-admin-change-")
@@ -79,7 +72,7 @@ def test_s68_lane_thread_that_dies_is_replaced_and_its_call_answered(serve, page
     until(lambda: "another took its place" in troubles()["thread change"])
 
 
-def test_s68_all_threads_of_a_lane_may_die_at_once(serve, page, until):
+def test_s68_all_threads_of_a_lane_may_die_at_once(serve, page, until, kill):
     site = serve({"/view": page(echo), "/other": page(echo, lane="change")}, lane_threads={"read": 6})
     for thread in named("lmcache-admin-read-"):
         until(lambda thread=thread: rests(thread))
@@ -94,7 +87,7 @@ def test_s68_all_threads_of_a_lane_may_die_at_once(serve, page, until):
     until(lambda: site.lane("read").busy == 0)
 
 
-def test_s68_exception_within_a_call_costs_the_call_and_not_the_thread(serve, page, until):
+def test_s68_exception_within_a_call_costs_the_call_and_not_the_thread(serve, page, until, kill):
     entered = threading.Event()
 
     def spin(_environ: Any) -> bytes:
@@ -192,7 +185,7 @@ def test_s68_spare_thread_that_dies_is_replaced(serve, page, until, killed, rele
     assert deaths(site) == {"spare": 1}
 
 
-def test_s68_a_dead_thread_is_replaced_when_the_machine_has_one_again(serve, page, until, monkeypatch):
+def test_s68_a_dead_thread_is_replaced_when_the_machine_has_one_again(serve, page, until, monkeypatch, kill):
     # a limit for threads does not bind root, so the refusal of the system is played
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

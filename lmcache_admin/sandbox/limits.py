@@ -23,10 +23,10 @@ def limit(seconds: float) -> None:
     """Limit this process for good.
 
     Args:
-        seconds: Of the processor.
+        seconds: The deadline, of which all may be spent on the processor.
     """
     for kind, most in (
-        (resource.RLIMIT_CPU, max(1, math.ceil(seconds))),
+        (resource.RLIMIT_CPU, math.ceil(seconds) + 1),  # the deadline comes first: it is what is told
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, _FILES),

@@ -185,7 +185,7 @@ def test_s51_memory_is_limited(escape):
 
 
 @pytest.mark.parametrize(
-    ("limit", "value"), [("CPU", 7), ("AS", 1024**3), ("FSIZE", 0), ("NOFILE", 64), ("CORE", 0), ("NPROC", 0)]
+    ("limit", "value"), [("CPU", 8), ("AS", 1024**3), ("FSIZE", 0), ("NOFILE", 64), ("CORE", 0), ("NPROC", 0)]
 )
 def test_s51_limits_are_set_and_cannot_be_raised(escape, limit, value):
     get, put = "load('resource').getrlimit", "load('resource').setrlimit"

@@ -35,7 +35,7 @@ def bearer(secret):
 def test_s2_s7_no_log_line_answer_or_file_ever_holds_a_token(guarded, made, tmp_path, caplog):
     caplog.set_level(1)
     for name in ("lmcache_admin", "lmcache_admin.access", "waitress", "werkzeug"):
-        logging.getLogger(name).setLevel(1)
+        caplog.set_level(1, name)
     secret = made[1]["admin"]
     answers = [
         guarded.request(method, path, body, {**headers, "Content-Type": "application/json"})
